@@ -1,0 +1,15 @@
+DROP FUNCTION IF EXISTS public.settings_history_prune(interval);
+DROP TRIGGER IF EXISTS settings_commit ON public.settings_commits;
+DROP TRIGGER IF EXISTS settings_truncate ON public.platform_settings;
+DROP TRIGGER IF EXISTS settings_row ON public.platform_settings;
+DROP TRIGGER IF EXISTS settings_stamp ON public.platform_settings;
+DROP FUNCTION IF EXISTS public.settings_commit();
+DROP FUNCTION IF EXISTS public.settings_truncate();
+DROP FUNCTION IF EXISTS public.settings_row();
+DROP FUNCTION IF EXISTS public.settings_touch(text, jsonb, jsonb);
+DROP FUNCTION IF EXISTS public.settings_stamp();
+DROP FUNCTION IF EXISTS public.settings_kind(public.platform_settings);
+DROP VIEW IF EXISTS public.settings_history;
+DROP TABLE IF EXISTS public.settings_changes;
+DROP TABLE IF EXISTS public.settings_commits;
+DROP TABLE IF EXISTS public.settings_head;

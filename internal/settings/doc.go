@@ -1,0 +1,49 @@
+// Package settings keeps a copy of the platform_settings table in memory and
+// in step with the database, so that a request reads memory only.
+//
+// # Model
+//
+// A commit is one database transaction that changed settings, by whatever SQL.
+// The database numbers commits 1, 2, 3 … in commit order: the [Revision]. A
+// [Snapshot] is every setting as of one revision; it never changes. The
+// [Engine] holds the current one behind an atomic pointer. Reading is a load of
+// that pointer; a commit is in force on this pod when the pointer has moved.
+//
+//	COMMIT ──▶ NOTIFY ──▶ listener ──┐
+//	                                 ├──▶ inbox ──▶ Engine.Run ──▶ atomic pointer ──▶ requests
+//	table  ◀── every TTL ── poller ──┘             (the one writer)
+//
+// # How a commit arrives
+//
+// The notification carries the changed rows. If its revision is the snapshot's
+// plus one, the writer applies them: no query. In every other case (a gap, a
+// commit too large to carry, an unreadable payload) the poller reads the whole
+// table in one statement, which is one consistent state (PostgreSQL manual,
+// 13.2.1 Read Committed).
+//
+// # The listener's life
+//
+//	        ┌───────────── backoff, jittered ◀──────────────┐
+//	        ▼                                               │ any error
+//	connecting ──▶ LISTEN ──▶ full read on that connection ──▶ live
+//
+// LISTEN comes before the read, so that no commit falls between the two. The
+// backoff is reset only by a read that worked. The channel's name is a secret
+// kept in the table settings_head, and read anew on each connection.
+//
+// # What repairs what
+//
+//	a notification was lost      the next one shows a gap; else the poll, within a TTL
+//	the listener is deaf         the poll finds what it never announced, and restarts it
+//	the channel was rotated      the poll sees another name, and restarts the listener
+//	rows changed, triggers off   the poll compares content (a digest), not only the revision
+//	the connection is lost       reconnect, then a full read
+//	the database went back       a full read with a lower revision is adopted, and said aloud
+//
+// # Guarantees
+//
+// A snapshot is a whole commit or none of it, and revisions only go forward,
+// unless the database itself went back. A write answers when it is committed
+// and in force on its own pod. Reads take no lock, allocate nothing and use no
+// clock unless a maintenance window is set.
+package settings

@@ -1,0 +1,368 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// DefaultTTL is how often the poll looks at the database.
+const DefaultTTL = 10 * time.Second
+
+// MinTTL is the shortest TTL an engine takes.
+const MinTTL = 50 * time.Millisecond
+
+// Config is what an engine needs.
+type Config struct {
+	// Pool serves polls, full reads and writes. Required; see [PoolConfig]. The
+	// caller closes it after Run.
+	Pool *pgxpool.Pool
+
+	// Listen is where the listener connects: a direct line to the server, not
+	// a pooler. Nil: no listener, changes arrive by poll; see [ListenConfig].
+	Listen *pgx.ConnConfig
+
+	// TTL is how often the poll looks, less up to a fifth of jitter. 0 means
+	// DefaultTTL; at least MinTTL.
+	TTL time.Duration
+
+	// Maintenance is the switch until the database was read. Nil: off.
+	Maintenance *bool
+
+	// Log gets transitions, not retries. Nil: nothing is logged.
+	Log *zap.Logger
+
+	// Registerer gets the metrics. Nil: they are kept, but not registered.
+	Registerer prometheus.Registerer
+}
+
+// Engine keeps the current snapshot in step with the database. Make one with
+// [New], call [Engine.Run] once, and read from any goroutine at any time.
+type Engine struct {
+	pool    *pgxpool.Pool
+	ttl     time.Duration
+	log     *zap.Logger
+	metrics *metrics
+
+	slots   []slotKey // fixed once running
+	initial *bool     // MAINTENANCE_MODE
+	running atomic.Bool
+
+	state     atomic.Pointer[state]
+	confirmed atomic.Int64 // when the database last confirmed the snapshot; Unix nanoseconds
+	inbox     chan event   // to the writer
+	listener  *listener    // nil: none
+	poller    *poller
+
+	mu       sync.Mutex
+	problems map[string]string // by topic; see problem
+}
+
+// state is what readers load: a snapshot, and a channel that closes when it is
+// no longer the current one.
+type state struct {
+	snap       *Snapshot
+	superseded chan struct{}
+}
+
+// New checks the config. It does no I/O and starts nothing.
+func New(c Config) (*Engine, error) {
+	switch {
+	case c.Pool == nil:
+		return nil, errors.New("settings: Config.Pool is required")
+	case c.TTL < 0 || c.TTL > 0 && c.TTL < MinTTL:
+		return nil, fmt.Errorf("settings: Config.TTL is %v; it must be at least %v", c.TTL, MinTTL)
+	}
+	e := &Engine{
+		pool:     c.Pool,
+		ttl:      c.TTL,
+		log:      c.Log,
+		initial:  c.Maintenance,
+		inbox:    make(chan event, inboxSize),
+		problems: map[string]string{},
+	}
+	if e.ttl == 0 {
+		e.ttl = DefaultTTL
+	}
+	if e.log == nil {
+		e.log = zap.NewNop()
+	}
+	source := SourceDefault
+	if c.Maintenance != nil {
+		source = SourceEnvironment
+	}
+	first := newSnapshot(0, source, nil, nil)
+	first.maintenance.Enabled = c.Maintenance != nil && *c.Maintenance
+	e.state.Store(&state{first, make(chan struct{})})
+	e.metrics = newMetrics(e, c.Registerer)
+	e.poller = newPoller(e)
+	if c.Listen != nil {
+		e.listener = newListener(e, c.Listen)
+	}
+	return e, nil
+}
+
+// Run keeps the snapshot in step until ctx ends, and then returns nil. No fault
+// of the database ends it: it goes on trying, and says so in the log, in the
+// metrics and in [Engine.Status].
+func (e *Engine) Run(ctx context.Context) error {
+	if e.running.Swap(true) {
+		return errors.New("settings: Run was called twice")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { e.write(ctx); return nil })
+	group.Go(func() error { e.poller.run(ctx); return nil })
+	if e.listener != nil {
+		group.Go(func() error { e.listener.run(ctx); return nil })
+	}
+	return group.Wait()
+}
+
+// Current is the snapshot that is in force: one pointer load.
+func (e *Engine) Current() *Snapshot { return e.state.Load().snap }
+
+// Maintenance is the maintenance that is in force. The caller must not change
+// it.
+func (e *Engine) Maintenance() *Maintenance { return &e.state.Load().snap.maintenance }
+
+// Watch yields the current snapshot, and then each newer one until ctx ends or
+// the caller stops. A slow caller misses snapshots, never the latest.
+func (e *Engine) Watch(ctx context.Context) iter.Seq[*Snapshot] {
+	return func(yield func(*Snapshot) bool) {
+		for {
+			s := e.state.Load()
+			if !yield(s.snap) {
+				return
+			}
+			select {
+			case <-s.superseded:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// Ready waits for the first snapshot from the database. It returns the cause of
+// ctx's end if that comes first.
+func (e *Engine) Ready(ctx context.Context) error {
+	for s := range e.Watch(ctx) {
+		if s.source == SourceDatabase {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// announceWait is how long Await trusts the listener before it has the poller
+// look.
+const announceWait = 100 * time.Millisecond
+
+// Await waits until a revision is in force on this pod. It returns the cause of
+// ctx's end if that comes first.
+func (e *Engine) Await(ctx context.Context, revision Revision) error {
+	look := time.AfterFunc(announceWait, e.poller.refresh)
+	defer look.Stop()
+	if !e.listening() {
+		e.poller.refresh()
+	}
+	for s := range e.Watch(ctx) {
+		if s.source == SourceDatabase && s.revision >= revision {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (e *Engine) listening() bool { return e.listener != nil && e.listener.live.Load() }
+
+// publish makes a snapshot the current one and wakes who waits for it. Only the
+// writer calls it (and New's handles, before there is a writer).
+func (e *Engine) publish(s *Snapshot) {
+	old := e.state.Swap(&state{s, make(chan struct{})})
+	close(old.superseded)
+}
+
+// confirm notes that the database has just confirmed the snapshot.
+func (e *Engine) confirm() { e.confirmed.Store(time.Now().UnixNano()) }
+
+// inboxSize lets the listener hand over a burst without waiting for the writer,
+// who then applies it in one go.
+const inboxSize = 256
+
+// event is what the writer gets: a commit from the listener, or a reading.
+type event struct {
+	commit  *commit
+	reading *reading
+}
+
+// reading is a full read of the table.
+type reading struct {
+	revision Revision
+	settings map[string]*Setting
+	base     *Snapshot     // the current one when the read began
+	heard    bool          // on the listener's own connection
+	adopted  chan struct{} // closed when the writer has dealt with it
+}
+
+// send hands an event to the writer; false if ctx ended first.
+func (e *Engine) send(ctx context.Context, ev event) bool {
+	select {
+	case e.inbox <- ev:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// write is the one writer of the snapshot.
+func (e *Engine) write(ctx context.Context) {
+	for {
+		var ev event
+		select {
+		case ev = <-e.inbox:
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more; {
+			if ev.reading != nil {
+				e.adopt(ev.reading)
+				more = false
+				continue
+			}
+			ev, more = e.apply(ev.commit)
+		}
+	}
+}
+
+// apply puts a commit in force, and with it the ones that wait right behind it
+// in the inbox: one copy of the map for a burst. It returns the event that ended
+// the burst, if there was one.
+func (e *Engine) apply(first *commit) (next event, more bool) {
+	current := e.Current()
+	revision, c := current.revision, first
+	var changes []change
+	for {
+		switch {
+		case current.source == SourceDatabase && c.revision == revision+1 && c.changes != nil:
+			revision = c.revision
+			changes = append(changes, c.changes...)
+			e.metrics.commits.Inc()
+			e.metrics.observeDelay(c.at)
+		case current.source == SourceDatabase && c.revision <= revision:
+			e.metrics.notifications.WithLabelValues("old").Inc()
+		default: // a gap, or too large to carry
+			e.metrics.notifications.WithLabelValues("gap").Inc()
+			e.poller.refresh()
+		}
+		select {
+		case next = <-e.inbox:
+			if next.commit != nil {
+				c = next.commit
+				continue
+			}
+			more = true
+		default:
+		}
+		break
+	}
+	if revision != current.revision {
+		e.publish(current.with(revision, changes, e.slots))
+		e.confirm()
+		e.checkKinds()
+	}
+	return next, more
+}
+
+// adopt puts a full read in force, if it is news. A read takes time, and commits
+// may have been applied meanwhile: base, the snapshot when the read began, tells
+// an answer that is merely late from a database that went back.
+func (e *Engine) adopt(r *reading) {
+	defer close(r.adopted)
+	current := e.Current()
+	next := newSnapshot(r.revision, SourceDatabase, r.settings, e.slots)
+	next.lineage = current.lineage
+
+	switch {
+	case current.source != SourceDatabase:
+		e.log.Info("settings read from the database",
+			zap.Int64("revision", int64(next.revision)), zap.Int("settings", next.Len()))
+		if e.initial != nil && *e.initial != next.maintenance.Enabled {
+			e.log.Warn("MAINTENANCE_MODE differs from the database; the database decides",
+				zap.Bool("MAINTENANCE_MODE", *e.initial), zap.Bool("maintenance_mode", next.maintenance.Enabled))
+		}
+	case current.lineage != r.base.lineage:
+		e.poller.refresh() // the database went back during the read: which side of it was read?
+		return
+	case next.revision > current.revision:
+		e.metrics.repairs.WithLabelValues("behind").Inc()
+	case next.revision >= r.base.revision && current != r.base:
+		return // late: the commits applied meanwhile are newer
+	case next.revision == current.revision:
+		if next.digest == current.digest {
+			e.confirm()
+			return
+		}
+		e.metrics.repairs.WithLabelValues("unannounced").Inc()
+		e.log.Warn("rows changed without a commit being numbered; adopted what the table holds. Are the triggers on?",
+			zap.Int64("revision", int64(next.revision)))
+	case current != r.base:
+		e.poller.refresh() // older than what was known when the read began: look again before believing it
+		return
+	default:
+		next.lineage++
+		e.metrics.repairs.WithLabelValues("went_back").Inc()
+		e.log.Warn("the database went back; adopted what it holds now. Commits were lost, as in a failover to a standby that lagged",
+			zap.Int64("revision", int64(next.revision)), zap.Int64("was", int64(current.revision)))
+		if e.listener != nil && !r.heard {
+			e.listener.restart(errWentBack)
+		}
+	}
+	e.publish(next)
+	e.confirm()
+	e.checkKinds()
+}
+
+// checkKinds reports handles whose setting is of another kind than the code
+// asks for: they read as their fallback.
+func (e *Engine) checkKinds() {
+	var wrong []string
+	current := e.Current()
+	for i, slot := range e.slots {
+		if s := current.settings[slot.key]; s != nil && current.slots[i] == nil {
+			wrong = append(wrong, fmt.Sprintf("setting %q is of kind %s, the program expects %s", slot.key, s.Value.kind, slot.kind))
+		}
+	}
+	e.problem("kinds", strings.Join(wrong, "; "))
+}
+
+// problem sets what is wrong with a topic, "" for nothing. It is logged when it
+// begins and when it ends, not on each repetition; the first text stands.
+func (e *Engine) problem(topic, text string) {
+	e.mu.Lock()
+	old, had := e.problems[topic]
+	switch {
+	case text == "":
+		delete(e.problems, topic)
+	case !had:
+		e.problems[topic] = text
+	}
+	e.mu.Unlock()
+	switch {
+	case text == "" && had:
+		e.log.Info("recovered", zap.String("topic", topic), zap.String("was", old))
+	case text != "" && !had:
+		e.log.Warn("degraded", zap.String("topic", topic), zap.String("problem", text))
+	}
+}

@@ -1,0 +1,193 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgxlisten"
+)
+
+// Timeouts of the steps of the listener's life, and of its backoff: the first
+// wait, and the most that any takes.
+const (
+	connectTimeout = 5 * time.Second
+	readTimeout    = 5 * time.Second
+	firstBackoff   = 20 * time.Millisecond
+	mostBackoff    = time.Second
+)
+
+// Why a listener was ended by its own engine.
+var (
+	errWentBack  = errors.New("the database went back")
+	errDeaf      = errors.New("the poll found a commit that the listener never announced")
+	errRotated   = errors.New("the channel has another name now")
+	errNoChannel = errors.New("the server is a standby, which cannot LISTEN")
+)
+
+// listener hears commits and hands them to the writer. Each connection is a
+// pgxlisten.Listener of its own, since the channel's name is read anew on each.
+type listener struct {
+	engine *Engine
+	config *pgx.ConnConfig
+
+	live  atomic.Bool  // LISTENing, and the snapshot was read after that
+	heard atomic.Int64 // the highest revision this connection told of, by read or notification
+
+	mu      sync.Mutex
+	channel string                  // of the connection that stands
+	end     context.CancelCauseFunc // ends it
+}
+
+func newListener(e *Engine, config *pgx.ConnConfig) *listener {
+	return &listener{engine: e, config: config}
+}
+
+// run connects and listens until ctx ends. Only a connection on which the
+// snapshot was read resets the backoff: one that accepts and then fails must not
+// be asked again at once.
+func (l *listener) run(ctx context.Context) {
+	wait := firstBackoff
+	for ctx.Err() == nil {
+		wasLive, err := l.listen(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if wasLive {
+			wait = firstBackoff
+		}
+		l.engine.metrics.reconnects.Inc()
+		l.engine.problem("listener", "not listening, changes arrive by the poll alone: "+err.Error())
+		select {
+		case <-time.After(wait/2 + rand.N(wait)):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, mostBackoff)
+	}
+}
+
+// restart ends the connection that stands; run makes another.
+func (l *listener) restart(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.end != nil {
+		l.end(cause)
+	}
+}
+
+// listen is one connection's life. It returns why it ended, and whether it was
+// ever live.
+func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	conn, channel, err := l.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	l.channel, l.end = channel, end
+	l.mu.Unlock()
+	l.heard.Store(0)
+
+	// pgxlisten reconnects by itself and only logs what fails; here the first
+	// error of any step ends this connection.
+	one := &pgxlisten.Listener{
+		Connect: func(context.Context) (*pgx.Conn, error) {
+			if conn == nil {
+				return nil, errors.New("the connection was used up")
+			}
+			c := conn
+			conn = nil
+			return c, nil
+		},
+		LogError:       func(_ context.Context, err error) { end(err) },
+		ReconnectDelay: time.Hour, // never reached: end was called before
+	}
+	h := &handler{l: l}
+	one.Handle(channel, h)
+	_ = one.Listen(ctx) // always ctx's error; its cause says more
+	l.live.Store(false)
+	return h.wasLive, context.Cause(ctx)
+}
+
+// connect opens a connection and reads the channel's name on it.
+func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, l.config)
+	if err != nil {
+		return nil, "", fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close(ctx)
+		}
+	}()
+	// The server may be set up to end idle sessions, and a listener is idle by nature.
+	if _, err := conn.Exec(ctx, `SET idle_session_timeout = 0`); err != nil {
+		return nil, "", fmt.Errorf("keep the session from being ended when idle: %w", err)
+	}
+	head, err := readHead(ctx, conn)
+	if err != nil {
+		return nil, "", err
+	}
+	if head.standby {
+		return nil, "", errNoChannel
+	}
+	return conn, head.channel, nil
+}
+
+// handler is what pgxlisten calls, on its read loop: it only decodes and hands
+// over.
+type handler struct {
+	l       *listener
+	wasLive bool
+}
+
+// HandleBacklog runs right after LISTEN, on the same connection: the full read
+// that makes the listener live.
+func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) error {
+	r, err := h.l.engine.read(ctx, conn)
+	if err != nil {
+		return err
+	}
+	r.heard = true
+	if !h.l.engine.deliver(ctx, r) {
+		return ctx.Err()
+	}
+	h.l.hear(r.revision)
+	h.wasLive = true
+	h.l.live.Store(true)
+	h.l.engine.problem("listener", "")
+	return nil
+}
+
+// HandleNotification hands a commit to the writer. A payload that cannot be read
+// is no reason to drop the connection: the table is the truth, so it is read.
+func (h *handler) HandleNotification(ctx context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
+	e := h.l.engine
+	c, err := parseNotification(n.Payload)
+	if err != nil {
+		e.metrics.notifications.WithLabelValues("unreadable").Inc()
+		e.poller.refresh()
+		return nil
+	}
+	e.metrics.notifications.WithLabelValues("commit").Inc()
+	h.l.hear(c.revision)
+	e.send(ctx, event{commit: c})
+	return nil
+}
+
+// hear notes the highest revision that this connection told of. Only its own
+// goroutine calls it.
+func (l *listener) hear(r Revision) {
+	if int64(r) > l.heard.Load() {
+		l.heard.Store(int64(r))
+	}
+}

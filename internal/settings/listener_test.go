@@ -1,0 +1,185 @@
+package settings
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"platform-settings/test/pgtest"
+)
+
+// wire is a connection whose writes can be looked at before they leave, and
+// whose reads can go dark: nothing comes, and nothing says so.
+type wire struct {
+	net.Conn
+	before func([]byte)
+	dark   *atomic.Bool
+	closed chan struct{}
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	if w.before != nil {
+		w.before(b)
+	}
+	return w.Conn.Write(b)
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.dark != nil && w.dark.Load() && err == nil {
+		<-w.closed
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (w *wire) SetDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) { // how pgx ends a read when its context ends
+		w.once()
+	}
+	return w.Conn.SetDeadline(t)
+}
+
+func (w *wire) Close() error {
+	w.once()
+	return w.Conn.Close()
+}
+
+func (w *wire) once() {
+	select {
+	case <-w.closed:
+	default:
+		close(w.closed)
+	}
+}
+
+// Guarantee 6: a commit between the connection's first query and LISTEN is not
+// lost, because the snapshot is read after LISTEN.
+func TestACommitJustBeforeListenIsInTheSnapshot(t *testing.T) {
+	url := pgtest.Database(t)
+	conn := pgtest.Connect(t, url)
+	flipped := false
+	e, _ := newEngine(t, url, func(c *Config) {
+		dial := c.Listen.DialFunc
+		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			return &wire{Conn: c, closed: make(chan struct{}), before: func(b []byte) {
+				if bytes.Contains(b, []byte("listen ")) && !flipped {
+					flipped = true
+					if _, err := conn.Exec(t.Context(), flip); err != nil {
+						t.Errorf("flip: %v", err)
+					}
+				}
+			}}, err
+		}
+	})
+	// No poller: what is seen, the listener brought.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go e.write(ctx)
+	go e.listener.run(ctx)
+	s := awaitSnapshot(t, e, "the first snapshot", func(s *Snapshot) bool { return s.Source() == SourceDatabase })
+	if !flipped || !s.Maintenance().Enabled {
+		t.Errorf("flipped before LISTEN: %v; in the snapshot: %v", flipped, s.Maintenance().Enabled)
+	}
+}
+
+// Guarantee 6: listening without a snapshot is worth nothing.
+func TestAListenerWhoseSnapshotFailsIsDroppedAndTriedAgain(t *testing.T) {
+	url := pgtest.Database(t)
+	admin := pgtest.Connect(t, url)
+	pgtest.Exec(t, admin, `GRANT SELECT ON settings_head TO PUBLIC`)
+	role := pgtest.Role(t, url, "service")
+	e, _ := newEngine(t, role, nil)
+	start(t, e)
+	until(t, "two connections were dropped", func() bool { return testutil.ToFloat64(e.metrics.reconnects) >= 2 })
+	if e.listening() {
+		t.Error("live without a snapshot")
+	}
+	if len(e.Status().Problems) == 0 {
+		t.Error("the status knows no problem")
+	}
+	pgtest.Exec(t, admin, `GRANT SELECT ON platform_settings, settings_changes, settings_commits TO PUBLIC`)
+	until(t, "the listener is live", e.listening)
+	until(t, "the status knows no problem", func() bool { return len(e.Status().Problems) == 0 })
+}
+
+// Guarantee 7, with the fault that keepalive cannot see: the link is there, and
+// nothing comes.
+func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
+	url := pgtest.Database(t)
+	var dark atomic.Bool
+	e, logs := liveEngine(t, url, func(c *Config) {
+		c.TTL = 200 * time.Millisecond
+		dial := c.Listen.DialFunc
+		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			return &wire{Conn: c, dark: &dark, closed: make(chan struct{})}, err
+		}
+	})
+	dark.Store(true)
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, flip)
+	awaitSnapshot(t, e, "the flip, by poll", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	until(t, "the listener was restarted", func() bool { return testutil.ToFloat64(e.metrics.repairs.WithLabelValues("deaf")) >= 1 })
+	if logs.FilterMessageSnippet("restarting the listener").Len() == 0 {
+		t.Error("nothing was logged")
+	}
+	dark.Store(false)
+	until(t, "the listener is live again", e.listening)
+}
+
+// Guarantee 7: commits that are announced in time never look like deafness.
+func TestABusyListenerIsNotTakenForADeafOne(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, func(c *Config) { c.TTL = MinTTL })
+	conn := pgtest.Connect(t, url)
+	polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
+	for testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) < polls+20 {
+		pgtest.Exec(t, conn, flip)
+	}
+	if n := testutil.ToFloat64(e.metrics.repairs.WithLabelValues("deaf")); n != 0 {
+		t.Errorf("restarted %v times", n)
+	}
+	if n := testutil.ToFloat64(e.metrics.reconnects); n != 0 {
+		t.Errorf("%v connections ended", n)
+	}
+}
+
+// Guarantee 5: the channel's name can be changed at any time.
+func TestARotatedChannelIsFoundByThePoll(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, func(c *Config) { c.TTL = 200 * time.Millisecond })
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, `UPDATE settings_head SET channel = 'platform_settings_' || replace(gen_random_uuid()::text, '-', '')`)
+	var channel string
+	if err := conn.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it listens on the new channel", func() bool { return e.listening() && !e.listener.stale(channel) })
+	applied := testutil.ToFloat64(e.metrics.commits)
+	pgtest.Exec(t, conn, flip)
+	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	until(t, "it came by notification", func() bool {
+		return testutil.ToFloat64(e.metrics.commits)+testutil.ToFloat64(e.metrics.notifications.WithLabelValues("old")) > applied
+	})
+}
+
+func TestAKilledListenerConnectsAgainAndMissesNothing(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
+	conn := pgtest.Connect(t, url)
+	for i := range 10 {
+		pgtest.Exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND query ILIKE 'listen%'`)
+		pgtest.Exec(t, conn, flip)
+		want := Revision(i + 2)
+		awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == want })
+	}
+	until(t, "it is live", e.listening)
+}

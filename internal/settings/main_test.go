@@ -1,0 +1,121 @@
+package settings
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"platform-settings/test/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// patience is how long a test waits for what must come. It is no measure of
+// speed: machines are shared.
+const patience = 30 * time.Second
+
+// never is a TTL after which no test is still running: what it sees, the
+// listener brought.
+const never = time.Hour
+
+// newEngine makes an engine on a database; edit may change its config.
+func newEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer.ObservedLogs) {
+	t.Helper()
+	poolConfig, err := PoolConfig(url, t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), poolConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	listen, err := ListenConfig(url, t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zapcore.DebugLevel)
+	config := Config{Pool: pool, Listen: listen, TTL: never, Log: zap.New(core)}
+	if edit != nil {
+		edit(&config)
+	}
+	e, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, entry := range logs.All() {
+				t.Log(entry.Level, entry.Message, entry.ContextMap())
+			}
+		}
+	})
+	return e, logs
+}
+
+// start runs an engine until the test ends or stop is called.
+func start(t *testing.T, e *Engine) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := e.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return stop
+}
+
+// liveEngine is one that runs, and whose listener is live.
+func liveEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer.ObservedLogs) {
+	t.Helper()
+	e, logs := newEngine(t, url, edit)
+	start(t, e)
+	until(t, "the listener is live", func() bool { return e.listening() })
+	return e, logs
+}
+
+// awaitSnapshot waits for a snapshot that satisfies ok.
+func awaitSnapshot(t *testing.T, e *Engine, what string, ok func(*Snapshot) bool) *Snapshot {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for s := range e.Watch(ctx) {
+		if ok(s) {
+			return s
+		}
+	}
+	t.Fatalf("never saw: %s; the engine is at revision %d, %+v", what, e.Current().Revision(), e.Status())
+	return nil
+}
+
+// until waits for a condition that has no event of its own, such as a metric.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never saw: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// headRevision is the database's own.
+func headRevision(t *testing.T, conn *pgx.Conn) (r Revision) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), `SELECT revision FROM settings_head`).Scan(&r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

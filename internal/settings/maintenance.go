@@ -1,0 +1,114 @@
+package settings
+
+import "time"
+
+// The keys of the maintenance settings.
+const (
+	KeyMaintenanceMode       = "maintenance_mode"
+	KeyMaintenanceReadOnly   = "maintenance_read_only"
+	KeyMaintenanceMessage    = "maintenance_message"
+	KeyMaintenanceRetryAfter = "maintenance_retry_after"
+	KeyMaintenanceStartsAt   = "maintenance_starts_at"
+	KeyMaintenanceEndsAt     = "maintenance_ends_at"
+)
+
+// maintenanceKeys in the order in which writers touch them.
+var maintenanceKeys = []string{
+	KeyMaintenanceEndsAt, KeyMaintenanceMessage, KeyMaintenanceMode,
+	KeyMaintenanceReadOnly, KeyMaintenanceRetryAfter, KeyMaintenanceStartsAt,
+}
+
+// DefaultRetryAfter is what clients are told when maintenance_retry_after is
+// not set.
+const DefaultRetryAfter = 30 * time.Second
+
+// MaxRetryAfter is the most that maintenance_retry_after may be.
+const MaxRetryAfter = 24 * time.Hour
+
+// Maintenance is the typed view on the maintenance settings.
+type Maintenance struct {
+	Enabled    bool          // the switch: on until somebody turns it off
+	ReadOnly   bool          // let GET, HEAD and OPTIONS through
+	Message    string        // what clients are told; may be empty
+	RetryAfter time.Duration // 0: not set, see [DefaultRetryAfter]
+	StartsAt   time.Time     // the window's start; zero: no window
+	EndsAt     time.Time     // the window's end; zero: it has none
+
+	switched time.Time // when the switch last moved
+}
+
+func maintenanceOf(settings map[string]*Setting) Maintenance {
+	value := func(key string) Value {
+		if s := settings[key]; s != nil {
+			return s.Value
+		}
+		return Value{}
+	}
+	m := Maintenance{
+		Enabled:    value(KeyMaintenanceMode).Bool(),
+		ReadOnly:   value(KeyMaintenanceReadOnly).Bool(),
+		Message:    value(KeyMaintenanceMessage).Text(),
+		RetryAfter: time.Duration(value(KeyMaintenanceRetryAfter).Int()) * time.Second,
+	}
+	if v := value(KeyMaintenanceStartsAt); v.kind == KindTime {
+		m.StartsAt = v.Time()
+	}
+	if v := value(KeyMaintenanceEndsAt); v.kind == KindTime {
+		m.EndsAt = v.Time()
+	}
+	if s := settings[KeyMaintenanceMode]; s != nil {
+		m.switched = s.UpdatedAt
+	}
+	return m
+}
+
+// ActiveNow says whether maintenance is on: the switch is, or now is inside the
+// window. The clock is read only where a window is set.
+func (m *Maintenance) ActiveNow() bool {
+	return m.Enabled || !m.StartsAt.IsZero() && m.InWindow(time.Now())
+}
+
+// Active says the same for any time.
+func (m *Maintenance) Active(now time.Time) bool {
+	return m.Enabled || m.InWindow(now)
+}
+
+// InWindow says whether now is inside the window: from its start up to, and
+// without, its end. A window without an end stays; an end without a start is no
+// window.
+func (m *Maintenance) InWindow(now time.Time) bool {
+	return !m.StartsAt.IsZero() && !now.Before(m.StartsAt) && (m.EndsAt.IsZero() || now.Before(m.EndsAt))
+}
+
+// Since is when the maintenance that is on at now began, zero when none is.
+func (m *Maintenance) Since(now time.Time) time.Time {
+	inWindow := m.InWindow(now)
+	switch {
+	case m.Enabled && inWindow && m.StartsAt.Before(m.switched), inWindow && !m.Enabled:
+		return m.StartsAt
+	case m.Enabled:
+		return m.switched
+	}
+	return time.Time{}
+}
+
+// Until is when the maintenance that is on at now will end by itself: the
+// window's end. Zero when none is on, or when nothing but a person ends it.
+func (m *Maintenance) Until(now time.Time) time.Time {
+	if m.Enabled || !m.InWindow(now) {
+		return time.Time{}
+	}
+	return m.EndsAt
+}
+
+// RetryIn is when a client that is turned away at now should come back: at the
+// window's end, else after RetryAfter. At least a second.
+func (m *Maintenance) RetryIn(now time.Time) time.Duration {
+	if m.InWindow(now) && !m.EndsAt.IsZero() {
+		return max(m.EndsAt.Sub(now), time.Second)
+	}
+	if m.RetryAfter > 0 {
+		return m.RetryAfter
+	}
+	return DefaultRetryAfter
+}

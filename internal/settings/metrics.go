@@ -1,0 +1,87 @@
+package settings
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics of an engine. What can be asked for is asked for on a scrape, not kept.
+type metrics struct {
+	commits       prometheus.Counter
+	notifications *prometheus.CounterVec
+	repairs       *prometheus.CounterVec
+	reads         prometheus.Counter
+	polls         *prometheus.CounterVec
+	reconnects    prometheus.Counter
+	delay         prometheus.Histogram
+}
+
+func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	yes := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge("settings_revision", "The revision in force on this pod.",
+		func() float64 { return float64(e.Current().revision) })
+	gauge("settings_count", "Settings in the snapshot in force.",
+		func() float64 { return float64(e.Current().Len()) })
+	gauge("settings_from_database", "1 once the snapshot in force comes from the database.",
+		func() float64 { return yes(e.Current().source == SourceDatabase) })
+	gauge("settings_age_seconds", "Seconds since the database last confirmed the snapshot in force.",
+		func() float64 { return e.Status().Age.Seconds() })
+	gauge("settings_listener_live", "1 while the listener is live; 0 while changes arrive by the poll alone.",
+		func() float64 { return yes(e.listening()) })
+	gauge("settings_problems", "What is degraded now, as listed by /readyz.",
+		func() float64 { return float64(len(e.Status().Problems)) })
+	gauge("settings_maintenance_active", "1 while this pod's maintenance is on.",
+		func() float64 { return yes(e.Maintenance().ActiveNow()) })
+
+	m := &metrics{
+		commits: f.NewCounter(prometheus.CounterOpts{
+			Name: "settings_commits_applied_total", Help: "Commits put in force from their notification.",
+		}),
+		notifications: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "settings_notifications_total",
+			Help: "Notifications: commit (all readable ones), of these old or gap (not the next revision, or too large to carry); unreadable.",
+		}, []string{"result"}),
+		repairs: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "settings_repairs_total",
+			Help: "What a full read put right: behind (the table was newer), unannounced (content changed, revision did not), went_back (the database lost commits); deaf: listeners restarted.",
+		}, []string{"cause"}),
+		reads: f.NewCounter(prometheus.CounterOpts{
+			Name: "settings_full_reads_total", Help: "Full reads of the table begun.",
+		}),
+		polls: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "settings_polls_total", Help: "Looks of the poller at the database: ok or failed.",
+		}, []string{"result"}),
+		reconnects: f.NewCounter(prometheus.CounterOpts{
+			Name: "settings_listener_ended_total", Help: "Listener connections that ended or could not be made.",
+		}),
+		delay: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "settings_commit_delay_seconds",
+			Help:    "From COMMIT, by the database's clock, to in force on this pod, by its own.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}),
+	}
+	for _, v := range []string{"commit", "old", "gap", "unreadable"} {
+		m.notifications.WithLabelValues(v)
+	}
+	for _, v := range []string{"behind", "unannounced", "went_back", "deaf"} {
+		m.repairs.WithLabelValues(v)
+	}
+	return m
+}
+
+func (m *metrics) observeDelay(at time.Time) {
+	if !at.IsZero() {
+		m.delay.Observe(max(0, time.Since(at).Seconds()))
+	}
+}

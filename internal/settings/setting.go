@@ -1,0 +1,244 @@
+package settings
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Revision is the number of a commit: 1, 2, 3 … without a gap, in commit order,
+// for the whole table. 0 is before the first.
+type Revision int64
+
+// Kind says what a setting's value is. A setting's kind never changes.
+type Kind uint8
+
+// The kinds, one for each value column of the table.
+const (
+	KindBool Kind = iota + 1
+	KindInt
+	KindFloat
+	KindText
+	KindTime
+	KindJSON
+)
+
+var kindNames = [...]string{KindBool: "bool", KindInt: "int", KindFloat: "float", KindText: "text", KindTime: "time", KindJSON: "json"}
+
+// ParseKind reads a kind's name.
+func ParseKind(name string) (Kind, error) {
+	for k := KindBool; k <= KindJSON; k++ {
+		if kindNames[k] == name {
+			return k, nil
+		}
+	}
+	return 0, &InvalidError{Field: "kind", Why: `must be one of "bool", "int", "float", "text", "time", "json"`}
+}
+
+func (k Kind) String() string {
+	if k < KindBool || k > KindJSON {
+		return "none"
+	}
+	return kindNames[k]
+}
+
+// MaxValueBytes is the most that a text or JSON value may take, in bytes.
+const MaxValueBytes = 64 << 10
+
+var keyFormat = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,126}\z`)
+
+// CheckKey says whether a setting may have this key: a lower-case letter, then
+// up to 126 lower-case letters, digits, underscores and dots. Else it returns an
+// [*InvalidError].
+func CheckKey(key string) error {
+	if !keyFormat.MatchString(key) {
+		return &InvalidError{Field: "key", Why: "must be a lower-case letter, then at most 126 of a-z, 0-9, _ and ."}
+	}
+	return nil
+}
+
+// Setting is one row of the table. It is immutable: snapshots share it.
+type Setting struct {
+	Key         string
+	Value       Value
+	Description string
+	Public      bool      // readable without a token
+	Revision    Revision  // of the commit that last changed it
+	UpdatedAt   time.Time // when that transaction began
+	UpdatedBy   string
+
+	digest int64 // the database's own hash of the row
+}
+
+// Value is a kind and a value of it. Values are comparable; the zero Value is
+// of no kind.
+type Value struct {
+	kind Kind
+	bits int64  // bool: 0 or 1; float: IEEE 754; time: microseconds since 1970
+	text string // text; json: as the database prints it
+}
+
+// Constructors, one a kind. Times are cut to microseconds, as PostgreSQL keeps
+// them. They check nothing; see [Value.Check].
+func boolValue(v bool) Value {
+	if v {
+		return Value{kind: KindBool, bits: 1}
+	}
+	return Value{kind: KindBool}
+}
+func intValue(v int64) Value      { return Value{kind: KindInt, bits: v} }
+func floatValue(v float64) Value  { return Value{kind: KindFloat, bits: int64(math.Float64bits(v))} }
+func textValue(v string) Value    { return Value{kind: KindText, text: v} }
+func timeValue(v time.Time) Value { return Value{kind: KindTime, bits: v.UnixMicro()} }
+func jsonValue(v string) Value    { return Value{kind: KindJSON, text: v} }
+
+// Kind of the value.
+func (v Value) Kind() Kind { return v.kind }
+
+// Bool is the value of a bool; false for another kind. The same holds for the
+// others: a value of another kind reads as zero.
+func (v Value) Bool() bool { return v.kind == KindBool && v.bits != 0 }
+
+// Int is the value of an int.
+func (v Value) Int() int64 {
+	if v.kind != KindInt {
+		return 0
+	}
+	return v.bits
+}
+
+// Float is the value of a float.
+func (v Value) Float() float64 {
+	if v.kind != KindFloat {
+		return 0
+	}
+	return math.Float64frombits(uint64(v.bits))
+}
+
+// Text is the value of a text.
+func (v Value) Text() string {
+	if v.kind != KindText {
+		return ""
+	}
+	return v.text
+}
+
+// Time is the value of a time, in UTC.
+func (v Value) Time() time.Time {
+	if v.kind != KindTime {
+		return time.Time{}
+	}
+	return time.UnixMicro(v.bits).UTC()
+}
+
+// JSON is the value of a json, as text.
+func (v Value) JSON() string {
+	if v.kind != KindJSON {
+		return ""
+	}
+	return v.text
+}
+
+// ParseValue reads a value of this kind from JSON: true and false, numbers,
+// strings (for text; RFC 3339 for time), anything (for json). An int must be
+// written without a fraction or an exponent. Else it returns an [*InvalidError].
+func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
+	invalid := func(why string) (Value, error) {
+		return Value{}, &InvalidError{Field: "value", Why: "must be " + why}
+	}
+	switch kind {
+	case KindBool:
+		switch string(raw) {
+		case "true":
+			return boolValue(true), nil
+		case "false":
+			return boolValue(false), nil
+		}
+		return invalid("true or false, for kind bool")
+	case KindInt:
+		n, err := strconv.ParseInt(string(raw), 10, 64)
+		if err != nil {
+			return invalid("a whole number of at most 64 bits, for kind int")
+		}
+		return intValue(n), nil
+	case KindFloat:
+		var f *float64
+		if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+			return invalid("a number that fits 64 bits, for kind float")
+		}
+		return floatValue(*f), nil
+	case KindText:
+		var s *string
+		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+			return invalid("a string, for kind text")
+		}
+		return textValue(*s), nil
+	case KindTime:
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return invalid(`a string such as "2030-01-31T08:00:00Z", for kind time`)
+		}
+		t, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			return invalid(`a time such as "2030-01-31T08:00:00Z" (RFC 3339), for kind time`)
+		}
+		return timeValue(t), nil
+	case KindJSON:
+		if !json.Valid(raw) {
+			return invalid("JSON")
+		}
+		return jsonValue(string(raw)), nil
+	}
+	return Value{}, &InvalidError{Field: "kind", Why: "is required"}
+}
+
+// Check holds a value against the table's own rules. It returns nil or an
+// [*InvalidError].
+func (v Value) Check() error {
+	switch v.kind {
+	case KindFloat:
+		if f := v.Float(); math.IsNaN(f) || math.IsInf(f, 0) {
+			return &InvalidError{Field: "value", Why: "must be finite"}
+		}
+	case KindTime:
+		if y := v.Time().Year(); y < 1 || y > 9999 {
+			return &InvalidError{Field: "value", Why: "must be in the years 1 to 9999, in UTC"}
+		}
+	case KindText, KindJSON:
+		if len(v.text) > MaxValueBytes {
+			return &InvalidError{Field: "value", Why: fmt.Sprintf("must take at most %d bytes, not %d", MaxValueBytes, len(v.text))}
+		}
+		if !utf8.ValidString(v.text) {
+			return &InvalidError{Field: "value", Why: "must be UTF-8"}
+		}
+		for i := range len(v.text) {
+			if v.text[i] == 0 {
+				return &InvalidError{Field: "value", Why: "must not hold the character U+0000"}
+			}
+		}
+	}
+	return nil
+}
+
+// MarshalJSON is the inverse of [ParseValue].
+func (v Value) MarshalJSON() ([]byte, error) {
+	switch v.kind {
+	case KindBool:
+		return strconv.AppendBool(nil, v.bits != 0), nil
+	case KindInt:
+		return strconv.AppendInt(nil, v.bits, 10), nil
+	case KindFloat:
+		return json.Marshal(v.Float())
+	case KindText:
+		return json.Marshal(v.text)
+	case KindTime:
+		return json.Marshal(v.Time().Format(time.RFC3339Nano))
+	case KindJSON:
+		return []byte(v.text), nil
+	}
+	return []byte("null"), nil
+}

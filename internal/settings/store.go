@@ -1,0 +1,185 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// PoolConfig is a pool that suits an engine: a few connections, deadlines on
+// connecting, and no prepared statements, so that a pooler between is no
+// obstacle. What the URL itself says comes first.
+func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
+	c, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	prepare(c.ConnConfig, applicationName)
+	if c.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	c.MaxConns = 4
+	c.MinIdleConns = 1
+	return c, nil
+}
+
+// ListenConfig is a connection that suits a listener; see [Config.Listen].
+func ListenConfig(databaseURL, applicationName string) (*pgx.ConnConfig, error) {
+	c, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	prepare(c, applicationName)
+	return c, nil
+}
+
+// prepare sets what every connection needs: a name that a DBA recognises in
+// pg_stat_activity, and a way to notice a link that went dark, which PostgreSQL's
+// protocol has no ping for.
+func prepare(c *pgx.ConnConfig, applicationName string) {
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = applicationName
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectTimeout
+	}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3,
+	}}
+	c.DialFunc = dialer.DialContext
+}
+
+// querier is a pool or a connection.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// head is what a poll asks for.
+type head struct {
+	revision Revision
+	channel  string
+	standby  bool
+	digest   int64
+}
+
+// readHead reads the revision, the channel and a digest of the content: the XOR
+// of the rows' own hashes. It needs no order and no transfer of the rows, and a
+// snapshot keeps its own up to date row by row.
+func readHead(ctx context.Context, q querier) (h head, err error) {
+	err = q.QueryRow(ctx, `
+		SELECT h.revision, h.channel, pg_is_in_recovery(),
+		       (SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s)
+		  FROM public.settings_head h WHERE h.only_row`).Scan(&h.revision, &h.channel, &h.standby, &h.digest)
+	if err != nil {
+		return head{}, fmt.Errorf("read the head: %w", err)
+	}
+	return h, nil
+}
+
+// settingColumns are what scanSetting scans, of a row s of the table.
+const settingColumns = `
+	s.key, s.value_bool, s.value_int, s.value_float, s.value_text, s.value_time, s.value_json::text,
+	s.description, s.public, s.updated_at, s.updated_by, hash_record_extended(s, 0),
+	coalesce((SELECT max(ch.revision) FROM public.settings_changes ch WHERE ch.key = s.key), 0)`
+
+// read reads the whole table in one statement, and so as of one commit
+// (PostgreSQL manual, 13.2.1). only_row tells the planner that the head is one
+// row; else it guesses thousands, and JIT-compiles the query for 70 ms.
+func (e *Engine) read(ctx context.Context, q querier) (*reading, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("no answer within %v", readTimeout))
+	defer cancel()
+	e.metrics.reads.Inc()
+	r := &reading{base: e.Current(), settings: map[string]*Setting{}, adopted: make(chan struct{})}
+	rows, err := q.Query(ctx, `
+		SELECT h.revision, pg_is_in_recovery(), s.key IS NOT NULL, `+settingColumns+`
+		  FROM public.settings_head h LEFT JOIN public.platform_settings s ON true
+		 WHERE h.only_row`)
+	if err != nil {
+		return nil, fmt.Errorf("read the settings: %w", err)
+	}
+	defer rows.Close()
+	heads := 0
+	for rows.Next() {
+		heads++
+		var standby, exists bool
+		var row settingRow
+		if err := rows.Scan(append([]any{&r.revision, &standby, &exists}, row.columns()...)...); err != nil {
+			return nil, fmt.Errorf("read the settings: %w", err)
+		}
+		if standby {
+			return nil, errors.New("read the settings: the server is a standby, which may lag behind")
+		}
+		if exists {
+			s := row.setting()
+			r.settings[s.Key] = s
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the settings: %w", err)
+	}
+	if heads == 0 {
+		return nil, errors.New("read the settings: the table settings_head is empty; migrate down and up, or restore it")
+	}
+	return r, nil
+}
+
+// deliver hands a reading to the writer and waits until it has dealt with it;
+// false if ctx ended first.
+func (e *Engine) deliver(ctx context.Context, r *reading) bool {
+	if !e.send(ctx, event{reading: r}) {
+		return false
+	}
+	select {
+	case <-r.adopted:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// settingRow is where a row of the table is scanned to; everything may be null,
+// for an empty table.
+type settingRow struct {
+	key, description, updatedBy *string
+	boolean, public             *bool
+	integer, digest             *int64
+	float                       *float64
+	text, json                  *string
+	time, updatedAt             *time.Time
+	revision                    Revision
+}
+
+func (r *settingRow) columns() []any {
+	return []any{
+		&r.key, &r.boolean, &r.integer, &r.float, &r.text, &r.time, &r.json,
+		&r.description, &r.public, &r.updatedAt, &r.updatedBy, &r.digest, &r.revision,
+	}
+}
+
+func (r *settingRow) setting() *Setting {
+	s := &Setting{
+		Key: *r.key, Description: *r.description, Public: *r.public, Revision: r.revision,
+		UpdatedAt: r.updatedAt.UTC(), UpdatedBy: *r.updatedBy, digest: *r.digest,
+	}
+	switch {
+	case r.boolean != nil:
+		s.Value = boolValue(*r.boolean)
+	case r.integer != nil:
+		s.Value = intValue(*r.integer)
+	case r.float != nil:
+		s.Value = floatValue(*r.float)
+	case r.text != nil:
+		s.Value = textValue(*r.text)
+	case r.time != nil:
+		s.Value = timeValue(*r.time)
+	case r.json != nil:
+		s.Value = jsonValue(*r.json)
+	}
+	return s
+}

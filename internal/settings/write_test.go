@@ -1,0 +1,252 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"platform-settings/test/pgtest"
+)
+
+var tester = Author{Actor: "tester", Reason: "a test"}
+
+// Guarantee 10: an answer means committed and in force here.
+func TestAWriteIsInForceWhenItAnswers(t *testing.T) {
+	for name, edit := range map[string]func(*Config){
+		"with a listener":      nil,
+		"with the poll alone":  func(c *Config) { c.Listen = nil },
+		"with a listener lost": func(c *Config) { c.Listen.Port = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Database(t)
+			e, _ := newEngine(t, url, edit)
+			start(t, e)
+			if err := e.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 20 {
+				on := i%2 == 0
+				revision, m, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: on})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e.Maintenance().ActiveNow() != on || m.Enabled != on || e.Current().Revision() < revision {
+					t.Fatalf("answered revision %d, but revision %d is in force", revision, e.Current().Revision())
+				}
+				if want := Revision(i + 2); revision != want {
+					t.Fatalf("revision %d, want %d", revision, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAWriteThatChangesNothingAnswersTheRevisionThatStands(t *testing.T) {
+	e, _ := liveEngine(t, pgtest.Database(t), nil)
+	first, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1), MayCreate: true})
+	if err != nil || !first.Created {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if _, err := e.Put(t.Context(), tester, Put{Key: "other", Value: intValue(1), MayCreate: true}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1)})
+	if err != nil || again.Created || again.Setting.Revision != first.Revision || again.Revision != first.Revision+1 {
+		t.Errorf("%+v of %+v, %v", again, again.Setting, err)
+	}
+	if s := e.Current().Lookup("k"); *s != *again.Setting {
+		t.Errorf("answered %+v, in force %+v", again.Setting, s)
+	}
+}
+
+func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
+	e, _ := liveEngine(t, pgtest.Database(t), nil)
+	put := func(v int64, c Condition) error {
+		_, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(v), Condition: c, MayCreate: true})
+		return err
+	}
+	for _, step := range []struct {
+		value     int64
+		condition Condition
+		conflict  bool
+	}{
+		{1, Condition{Exists: true}, true},
+		{1, Condition{Revisions: []Revision{1}}, true},
+		{1, Condition{Absent: true}, false}, // revision 2
+		{2, Condition{Absent: true}, true},
+		{2, Condition{Revisions: []Revision{1, 3}}, true},
+		{2, Condition{Revisions: []Revision{}}, true},
+		{2, Condition{Revisions: []Revision{1, 2}}, false}, // revision 3
+		{3, Condition{Exists: true}, false},
+	} {
+		err := put(step.value, step.condition)
+		if _, conflict := errors.AsType[*ConflictError](err); conflict != step.conflict || err != nil && !conflict {
+			t.Errorf("%d, %+v: %v, want a conflict: %v", step.value, step.condition, err, step.conflict)
+		}
+	}
+
+	// Of many that hold the same revision, one wins.
+	have := e.Current().Lookup("k").Revision
+	var wg sync.WaitGroup
+	results := make([]error, 8)
+	for i := range results {
+		wg.Go(func() { results[i] = put(int64(100+i), Condition{Revisions: []Revision{have}}) })
+	}
+	wg.Wait()
+	won := 0
+	for _, err := range results {
+		if err == nil {
+			won++
+		} else if _, conflict := errors.AsType[*ConflictError](err); !conflict {
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d writers won, want one", won)
+	}
+}
+
+func TestManyWritersAtOnceEachGetTheirRevision(t *testing.T) {
+	e, _ := liveEngine(t, pgtest.Database(t), nil)
+	var mu sync.Mutex
+	seen := map[Revision]string{}
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 10 {
+				key := fmt.Sprintf("k%d", (w+i)%3)
+				written, err := e.Put(t.Context(), tester, Put{Key: key, Value: intValue(int64(w*100 + i)), MayCreate: true})
+				if err != nil {
+					t.Errorf("put: %v", err)
+					return
+				}
+				mu.Lock()
+				if other, twice := seen[written.Revision]; twice {
+					t.Errorf("revision %d was answered to %s and %s", written.Revision, other, key)
+				}
+				seen[written.Revision] = key
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if got := e.Current().Revision(); len(seen) != 80 || got != 81 {
+		t.Errorf("%d revisions answered, revision %d in force, want 80 and 81", len(seen), got)
+	}
+}
+
+func TestBadWritesAreRefusedWithTheFieldAndTheRule(t *testing.T) {
+	e, _ := liveEngine(t, pgtest.Database(t), nil)
+	if _, err := e.Put(t.Context(), tester, Put{Key: "n", Value: intValue(1), MayCreate: true}); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		put  Put
+		want string
+	}{
+		"a malformed key":        {Put{Key: "Nope", Value: intValue(1)}, "key must"},
+		"a key with a line end":  {Put{Key: "n\n", Value: intValue(1)}, "key must"},
+		"a text over 64 KiB":     {Put{Key: "t", Value: textValue(strings.Repeat("x", MaxValueBytes+1)), MayCreate: true}, "65536 bytes"},
+		"a json over 64 KiB":     {Put{Key: "j", Value: jsonValue(`[` + strings.Repeat("1,", 22000) + `1]`), MayCreate: true}, "platform_settings_json_at_most_64_kib"},
+		"U+0000 in a text":       {Put{Key: "t", Value: textValue("a\x00b"), MayCreate: true}, "U+0000"},
+		"U+0000 in a json":       {Put{Key: "j", Value: jsonValue(`"\u0000"`), MayCreate: true}, "refused by the database"},
+		"no number":              {Put{Key: "f", Value: floatValue(math.NaN()), MayCreate: true}, "finite"},
+		"a year out of range":    {Put{Key: "at", Value: timeValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)), MayCreate: true}, "years"},
+		"another kind":           {Put{Key: "n", Value: textValue("x")}, "kind int, not text"},
+		"a well-known key":       {Put{Key: KeyMaintenanceRetryAfter, Value: intValue(0), MayCreate: true}, "platform_settings_well_known_kind"},
+		"no right to create one": {Put{Key: "new", Value: intValue(1)}, "may not create"},
+	} {
+		_, err := e.Put(t.Context(), tester, test.put)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+	if _, err := e.Delete(t.Context(), tester, "missing", Condition{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("delete what is not there: %v", err)
+	}
+	if _, err := e.Put(t.Context(), Author{Reason: strings.Repeat("x", MaxReasonBytes+1)}, Put{Key: "n", Value: intValue(2)}); err == nil {
+		t.Error("a reason that is too long: no error")
+	}
+	now := time.Now()
+	for name, m := range map[string]Maintenance{
+		"ends_at is over already": {EndsAt: now.Add(-time.Minute)},
+		"ends_at must be after":   {StartsAt: now.Add(2 * time.Hour), EndsAt: now.Add(time.Hour)},
+		"retry_after must":        {RetryAfter: MaxRetryAfter + time.Second},
+		"message must":            {Message: strings.Repeat("x", MaxValueBytes+1)},
+	} {
+		if _, _, err := e.SetMaintenance(t.Context(), tester, m); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want %q", err, name)
+		}
+	}
+	if got := e.Current().Revision(); got != 2 {
+		t.Errorf("refused writes made revisions: %d", got)
+	}
+}
+
+// Guarantee 2, seen from the API: another's open transaction delays no other
+// key, and a write to that very key is refused in bounded time, with the reason.
+func TestAnOpenTransactionDelaysOnlyItsOwnKey(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
+	dba := pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `BEGIN`)
+	pgtest.Exec(t, dba, flip)
+	if _, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1), MayCreate: true}); err != nil {
+		t.Errorf("another key: %v", err)
+	}
+	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); !errors.Is(err, ErrLocked) {
+		t.Errorf("the same key: %v, want ErrLocked", err)
+	}
+	pgtest.Exec(t, dba, `COMMIT`)
+	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); err != nil {
+		t.Errorf("after the other's COMMIT: %v", err)
+	}
+}
+
+func TestSetMaintenanceReplacesAllOfIt(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
+	start := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	full := Maintenance{
+		Enabled: true, ReadOnly: true, Message: "back soon", RetryAfter: 90 * time.Second,
+		StartsAt: start, EndsAt: start.Add(time.Hour),
+	}
+	for _, want := range []Maintenance{full, {Enabled: true}, full, {}} {
+		_, got, err := e.SetMaintenance(t.Context(), tester, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.switched = got.switched
+		if *got != want || *e.Maintenance() != want {
+			t.Errorf("wrote %+v\nanswered %+v\nin force %+v", want, *got, *e.Maintenance())
+		}
+	}
+	if n := e.Current().Len(); n != 1 {
+		t.Errorf("%d settings are left, want maintenance_mode alone", n)
+	}
+
+	conn := pgtest.Connect(t, url)
+	rows, err := conn.Query(t.Context(), `SELECT DISTINCT actor || ': ' || reason FROM settings_history WHERE revision > 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authors, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(authors) != 1 || authors[0] != "tester: a test" {
+		t.Errorf("the history names %q, %v", authors, err)
+	}
+}
+
+func TestAnUnreachableDatabaseIsUnavailable(t *testing.T) {
+	e, _ := newEngine(t, "postgres://nobody@127.0.0.1:1/none", nil)
+	start(t, e)
+	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	until(t, "the status says so", func() bool { return len(e.Status().Problems) > 1 })
+}
