@@ -277,7 +277,7 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 	var revision Revision
 	err = e.pool.QueryRow(ctx, `
 		SELECT coalesce((SELECT c.revision FROM public.settings_commits c WHERE c.id = $1), h.revision)
-		  FROM public.settings_head h WHERE h.only_row`, commitID).Scan(&revision)
+		  FROM public.settings_head h`, commitID).Scan(&revision)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
