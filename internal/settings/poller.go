@@ -89,8 +89,8 @@ func (p *poller) poll(ctx context.Context, unheard Revision) (Revision, error) {
 	e := p.engine
 	l := e.listener
 	if unheard != 0 && e.listening() && Revision(l.heard.Load()) < unheard {
-		e.metrics.repairs.WithLabelValues("deaf").Inc()
 		e.log.Warn("restarting the listener", zap.Error(errDeaf), zap.Int64("revision", int64(unheard)))
+		e.metrics.repairs.WithLabelValues("deaf").Inc()
 		l.restart(errDeaf)
 	}
 

@@ -56,7 +56,7 @@ type Server struct {
 
 	mu      sync.Mutex // one change of state at a time
 	stopped bool
-	process atomic.Pointer[process] // nil while the server is down
+	process atomic.Pointer[process] // nil unless something of the server may run
 }
 
 // Start makes a server and returns when it answers queries. The context bounds
@@ -206,10 +206,16 @@ func (s *Server) BinDir() string { return s.bin }
 
 // PID is the postmaster's, and 0 while the server is down.
 func (s *Server) PID() int {
-	if p := s.process.Load(); p != nil {
+	p := s.process.Load()
+	if p == nil {
+		return 0
+	}
+	select {
+	case <-p.exited:
+		return 0
+	default:
 		return p.pid
 	}
-	return 0
 }
 
 // LogTail is the end of the server's log, at most a few screens; empty when

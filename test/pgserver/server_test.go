@@ -188,6 +188,9 @@ func TestKilledServerStartsAgain(t *testing.T) {
 	if !refuses(s.Port()) {
 		t.Error("killed server still listens")
 	}
+	if s.PID() != 0 {
+		t.Errorf("pid = %d after kill", s.PID())
+	}
 	if err := s.StartAgain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
