@@ -207,7 +207,7 @@ BEGIN
    WHERE id = NEW.id;
   UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id;
 
-  IF (SELECT sum(pg_column_size(after)) FROM public.settings_changes WHERE commit_id = NEW.id) < 8000 THEN
+  IF (SELECT coalesce(sum(pg_column_size(after)), 0) FROM public.settings_changes WHERE commit_id = NEW.id) < 8000 THEN
     SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
              CASE WHEN s.key IS NULL
              THEN json_build_object('key', ch.key, 'deleted', true)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
 	driver "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
@@ -136,17 +137,17 @@ func migrateOn(config *pgx.ConnConfig, step func(*migrate.Migrate) error) (err e
 		_, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", lockWait.Milliseconds()))
 		return err
 	}))
-	database, err := driver.WithInstance(db, &driver.Config{})
+	target, err := driver.WithInstance(db, &driver.Config{})
 	if err != nil {
-		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", err), db.Close())
+		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", withoutQuery(err)), db.Close())
 	}
 	source, err := iofs.New(files, ".")
 	if err != nil {
-		return errors.Join(fmt.Errorf("read the migrations: %w", err), database.Close())
+		return errors.Join(fmt.Errorf("read the migrations: %w", err), target.Close())
 	}
-	m, err := migrate.NewWithInstance("embedded", source, config.Database, database)
+	m, err := migrate.NewWithInstance("embedded", source, config.Database, target)
 	if err != nil {
-		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", err), database.Close())
+		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", err), target.Close())
 	}
 	m.LockTimeout = lockWait + 5*time.Second // PostgreSQL's own answer comes first
 	defer func() {
@@ -154,7 +155,19 @@ func migrateOn(config *pgx.ConnConfig, step func(*migrate.Migrate) error) (err e
 		err = errors.Join(err, sourceErr, databaseErr)
 	}()
 	if err := step(m); err != nil {
-		return fmt.Errorf("migrate the schema: %w", err)
+		return fmt.Errorf("migrate the schema: %w", withoutQuery(err))
 	}
 	return nil
+}
+
+// withoutQuery takes the whole migration's text out of the library's error, and
+// lets the database's own be found by errors.As.
+func withoutQuery(err error) error {
+	if e, ok := errors.AsType[*database.Error](err); ok {
+		return fmt.Errorf("%s: %w", e.Err, e.OrigErr)
+	}
+	if e, ok := errors.AsType[database.Error](err); ok {
+		return fmt.Errorf("line %d: %w", e.Line, e.OrigErr)
+	}
+	return err
 }

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"go.uber.org/zap/zapcore"
+
+	"platform-settings/internal/httpx"
+	"platform-settings/internal/settings"
+)
+
+// config is everything that the environment says. This file is the only one that
+// reads it. An empty variable is one that is not set.
+type config struct {
+	DatabaseURL       databaseURL  `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
+	ListenDatabaseURL databaseURL  `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
+	ListenAddr        address      `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
+	PodName           podName      `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
+	SettingsTTL       ttl          `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; at least 50ms (default 10s)"`
+	MaintenanceMode   *onOff       `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
+	AdminTokens       httpx.Tokens `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; none: no admin API"`
+	UpstreamURL       upstreamURL  `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
+	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
+	Migrate           migrateMode  `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
+	LogLevel          logLevel     `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
+	LogFormat         logFormat    `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
+}
+
+// Each variable has a type of its own that parses it. What they say never holds
+// the value of a variable that may hold a secret.
+type (
+	databaseURL string
+	address     string
+	podName     string
+	ttl         time.Duration
+	onOff       bool
+	upstreamURL struct{ *url.URL }
+	prefixes    []netip.Prefix
+	migrateMode string
+	logLevel    zapcore.Level
+	logFormat   string
+)
+
+var parsers = map[reflect.Type]env.ParserFunc{
+	reflect.TypeFor[databaseURL](): func(s string) (any, error) {
+		// The library's own error may quote the URL, and with it the password.
+		if _, err := settings.PoolConfig(s, ""); err != nil {
+			return nil, errors.New("is neither a URL such as postgres://user:password@host:5432/database nor key=value words such as host=/run/postgresql dbname=platform")
+		}
+		return databaseURL(s), nil
+	},
+	reflect.TypeFor[address](): func(s string) (any, error) {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return nil, fmt.Errorf("%q is not an address such as :8080 or 127.0.0.1:8080", s)
+		}
+		return address(s), nil
+	},
+	reflect.TypeFor[podName](): func(s string) (any, error) {
+		if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`).MatchString(s) {
+			return nil, fmt.Errorf("%q is not a name of at most 128 letters, digits, dots, dashes and underscores", s)
+		}
+		return podName(s), nil
+	},
+	reflect.TypeFor[ttl](): func(s string) (any, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a duration such as 10s", s)
+		}
+		if d < settings.MinTTL || d > time.Hour {
+			return nil, fmt.Errorf("%v is not between %v and 1h", d, settings.MinTTL)
+		}
+		return ttl(d), nil
+	},
+	reflect.TypeFor[onOff](): func(s string) (any, error) {
+		switch strings.ToLower(s) {
+		case "true", "on", "1":
+			return onOff(true), nil
+		case "false", "off", "0":
+			return onOff(false), nil
+		}
+		return nil, fmt.Errorf("%q is neither true nor false", s)
+	},
+	reflect.TypeFor[httpx.Tokens](): func(s string) (any, error) { return httpx.ParseTokens(s) },
+	reflect.TypeFor[upstreamURL](): func(s string) (any, error) {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return nil, errors.New("is not a URL such as http://platform:3000, without user and password")
+		}
+		return upstreamURL{u}, nil
+	},
+	reflect.TypeFor[prefixes](): func(s string) (any, error) {
+		var all prefixes
+		for word := range strings.SplitSeq(s, ",") {
+			word = strings.TrimSpace(word)
+			p, err := netip.ParsePrefix(word)
+			if err != nil {
+				a, err := netip.ParseAddr(word)
+				if err != nil {
+					return nil, fmt.Errorf("%q is neither an address nor a range such as 10.0.0.0/8", word)
+				}
+				p = netip.PrefixFrom(a, a.BitLen())
+			}
+			all = append(all, p.Masked())
+		}
+		return all, nil
+	},
+	reflect.TypeFor[migrateMode](): oneOf[migrateMode]("up", "off"),
+	reflect.TypeFor[logFormat]():   oneOf[logFormat]("json", "console"),
+	reflect.TypeFor[logLevel](): func(s string) (any, error) {
+		level, err := zapcore.ParseLevel(s)
+		if err != nil || level > zapcore.ErrorLevel {
+			return nil, fmt.Errorf("%q is not one of debug, info, warn, error", s)
+		}
+		return logLevel(level), nil
+	},
+}
+
+func oneOf[T ~string](words ...string) env.ParserFunc {
+	return func(s string) (any, error) {
+		for _, w := range words {
+			if s == w {
+				return T(w), nil
+			}
+		}
+		return nil, fmt.Errorf("%q is not one of %s", s, strings.Join(words, ", "))
+	}
+}
+
+// readConfig reads the environment. Its error is one line that names the
+// variable.
+func readConfig(environment map[string]string) (config, error) {
+	var c config
+	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
+	if err != nil {
+		return config{}, errors.New(explain(err))
+	}
+	if c.DatabaseURL == "" {
+		return config{}, errors.New("DATABASE_URL is required: the service never invents a database of its own")
+	}
+	c.ListenDatabaseURL = cmp.Or(c.ListenDatabaseURL, c.DatabaseURL)
+	c.PodName = cmp.Or(c.PodName, defaultPodName())
+	return c, nil
+}
+
+// explain says in one line what the library collected, by variable instead of by
+// field.
+func explain(err error) string {
+	collected, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		return err.Error()
+	}
+	var lines []string
+	for _, err := range collected.Errors {
+		if missing, ok := errors.AsType[env.VarIsNotSetError](err); ok {
+			lines = append(lines, missing.Key+" is required")
+			continue
+		}
+		bad, ok := errors.AsType[env.ParseError](err)
+		if !ok {
+			lines = append(lines, err.Error())
+			continue
+		}
+		field, _ := reflect.TypeFor[config]().FieldByName(bad.Name)
+		lines = append(lines, variable(field)+" "+bad.Err.Error())
+	}
+	return strings.Join(lines, "; ")
+}
+
+func variable(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+	return name
+}
+
+// describeConfig prints a line for each variable.
+func describeConfig(w io.Writer) {
+	for field := range reflect.TypeFor[config]().Fields() {
+		fmt.Fprintf(w, "  %-20s %s\n", variable(field), field.Tag.Get("help"))
+	}
+}
+
+// environment is the process's, by name.
+func environment() map[string]string { return env.ToMap(os.Environ()) }
+
+func defaultPodName() podName {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "pod"
+	}
+	suffix := make([]byte, 3)
+	_, _ = rand.Read(suffix) // never fails
+	return podName(host + "-" + hex.EncodeToString(suffix))
+}

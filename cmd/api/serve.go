@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"platform-settings/db/migrations"
+	"platform-settings/internal/httpx"
+	"platform-settings/internal/settings"
+)
+
+const (
+	// firstTruth is how long a pod that starts waits for the database before it
+	// serves on what else it has.
+	firstTruth = 3 * time.Second
+
+	// migrateAgain is how long serve waits before it tries again to migrate a
+	// database that cannot be reached.
+	migrateAgain = time.Second
+)
+
+// serve wires a pod together and runs it until ctx ends. In the order of
+// stopping: HTTP finishes what is under way, on an engine that still runs; then
+// the engine stops; then the pool closes.
+func serve(ctx context.Context, c config, log *zap.Logger) error {
+	name := "platform-settings " + string(c.PodName)
+	poolConfig, err := settings.PoolConfig(string(c.DatabaseURL), name)
+	if err != nil {
+		return err // readConfig has parsed it before
+	}
+	listenConfig, err := settings.ListenConfig(string(c.ListenDatabaseURL), name)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", string(c.ListenAddr))
+	if err != nil {
+		return fmt.Errorf("LISTEN_ADDR: %w", err)
+	}
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	engine, err := settings.New(settings.Config{
+		Pool:        pool,
+		Listen:      listenConfig,
+		TTL:         time.Duration(c.SettingsTTL),
+		Maintenance: (*bool)(c.MaintenanceMode),
+		Log:         log,
+		Registerer:  registry,
+	})
+	if err != nil {
+		return err
+	}
+	server := httpx.New(httpx.Config{
+		Engine:         engine,
+		Tokens:         c.AdminTokens,
+		Upstream:       c.UpstreamURL.URL,
+		TrustedProxies: c.TrustedProxies,
+		Pod:            string(c.PodName),
+		Log:            log,
+		Registry:       registry,
+	})
+
+	group, serving := errgroup.WithContext(ctx)
+	running, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+	group.Go(func() error {
+		if c.Migrate == "up" {
+			if err := migrateUntilDone(serving, c, log); err != nil {
+				return err
+			}
+		}
+		return engine.Run(running)
+	})
+	group.Go(func() error {
+		defer stopEngine()
+		waiting, cancel := context.WithTimeout(serving, firstTruth)
+		if err := engine.Ready(waiting); err != nil && serving.Err() == nil {
+			log.Warn("serving before the database was read", zap.String("source", string(engine.Current().Source())))
+		}
+		cancel()
+		log.Info("serving", zap.Stringer("address", listener.Addr()), zap.Int64("revision", int64(engine.Current().Revision())))
+		err := server.Serve(serving, listener)
+		log.Info("stopped serving")
+		return err
+	})
+	return group.Wait()
+}
+
+func migrateUp(ctx context.Context, c config, log *zap.Logger) error {
+	return migrations.Up(ctx, string(c.DatabaseURL), log)
+}
+
+// migrateUntilDone migrates, and tries again for as long as the database cannot
+// be reached; then the pod serves on what it has. It returns an error when the
+// database was reached and trying again would not help, nil when ctx ends.
+func migrateUntilDone(ctx context.Context, c config, log *zap.Logger) error {
+	for said := false; ; {
+		err := migrateUp(ctx, c, log)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if !mayPass(err) {
+			return err
+		}
+		if !said {
+			log.Warn("the schema cannot be checked yet; trying again each second", zap.Error(err))
+			said = true
+		}
+		select {
+		case <-time.After(migrateAgain):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// mayPass says whether a migration's failure is one of reaching the database,
+// and not of what was found there.
+func mayPass(err error) bool {
+	if _, dirty := errors.AsType[*migrations.DirtyError](err); dirty {
+		return false
+	}
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+		return true
+	}
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	if !answered {
+		return true
+	}
+	switch pg.Code[:2] {
+	case "08", "53", "55", "57": // connection, resources, locks, shutdown (manual, Appendix A)
+		return true
+	}
+	return pg.Code == "25006" // a standby; it may be promoted
+}

@@ -1,0 +1,462 @@
+package migrations_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"platform-settings/test/pgtest"
+)
+
+// announced is what a notification says.
+type announced struct {
+	Revision int
+	Changes  []struct {
+		Key     string
+		Deleted bool
+	}
+}
+
+// ear hears the notifications of a database.
+type ear struct {
+	t    *testing.T
+	conn *pgx.Conn
+}
+
+func listen(t *testing.T, url string) ear {
+	conn := pgtest.Connect(t, url)
+	var channel string
+	if err := conn.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, conn, `LISTEN `+pgx.Identifier{channel}.Sanitize())
+	return ear{t, conn}
+}
+
+// upTo is all that was announced up to, and with, a marker that it sends itself:
+// so it also hears that nothing was.
+func (e ear) upTo(marker *pgx.Conn) (heard []announced) {
+	e.t.Helper()
+	pgtest.Exec(e.t, marker, `SELECT pg_notify((SELECT channel FROM settings_head), '{"revision": -1}')`)
+	for {
+		n, err := e.conn.WaitForNotification(e.t.Context())
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		if len(n.Payload) >= 8000 {
+			e.t.Errorf("a payload of %d bytes", len(n.Payload))
+		}
+		var a announced
+		if err := json.Unmarshal([]byte(n.Payload), &a); err != nil {
+			e.t.Fatalf("%v: %s", err, n.Payload)
+		}
+		if a.Revision == -1 {
+			return heard
+		}
+		heard = append(heard, a)
+	}
+}
+
+func revision(t *testing.T, conn *pgx.Conn) (r int) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), `SELECT revision FROM settings_head`).Scan(&r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Guarantee 1: whatever SQL it is, one transaction is one revision and one
+// notification; and one that changes nothing is none.
+func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
+	const on = `UPDATE platform_settings SET value_bool = true WHERE key = 'maintenance_mode';`
+	const off = `UPDATE platform_settings SET value_bool = false WHERE key = 'maintenance_mode';`
+	const add = `INSERT INTO platform_settings (key, value_int) VALUES ('n', 1);`
+	for name, test := range map[string]struct {
+		sql  string
+		want string // the changed keys; "" for no revision
+	}{
+		"update":                       {on, "maintenance_mode"},
+		"insert":                       {add, "n"},
+		"delete":                       {`DELETE FROM platform_settings`, "-maintenance_mode"},
+		"truncate":                     {`TRUNCATE platform_settings`, "-maintenance_mode"},
+		"truncate and refill":          {`BEGIN; TRUNCATE platform_settings; ` + add + `COMMIT`, "-maintenance_mode n"},
+		"on conflict do update":        {`INSERT INTO platform_settings (key, value_bool) VALUES ('maintenance_mode', true) ON CONFLICT (key) DO UPDATE SET value_bool = excluded.value_bool`, "maintenance_mode"},
+		"on conflict do nothing":       {`INSERT INTO platform_settings (key, value_bool) VALUES ('maintenance_mode', true) ON CONFLICT DO NOTHING`, ""},
+		"rename":                       {`UPDATE platform_settings SET key = 'renamed', value_bool = true`, "-maintenance_mode renamed"},
+		"many statements":              {`BEGIN;` + on + add + `UPDATE platform_settings SET value_int = 2 WHERE key = 'n'; COMMIT`, "maintenance_mode n"},
+		"description only":             {`UPDATE platform_settings SET description = 'new'`, "maintenance_mode"},
+		"savepoint rolled back":        {`BEGIN; SAVEPOINT a;` + on + `ROLLBACK TO a;` + add + `COMMIT`, "n"},
+		"all rolled back to savepoint": {`BEGIN; SAVEPOINT a;` + on + `ROLLBACK TO a; COMMIT`, ""},
+		"savepoint released":           {`BEGIN; SAVEPOINT a;` + on + `RELEASE a;` + add + `COMMIT`, "maintenance_mode n"},
+		"rollback":                     {`BEGIN;` + on + `ROLLBACK`, ""},
+		"same value":                   {off, ""},
+		"there and back":               {`BEGIN;` + on + off + `COMMIT`, ""},
+		"insert and delete":            {`BEGIN;` + add + `DELETE FROM platform_settings WHERE key = 'n'; COMMIT`, ""},
+		"delete and insert the same":   {`BEGIN; DELETE FROM platform_settings; INSERT INTO platform_settings (key, value_bool, description) VALUES ('maintenance_mode', false, 'Answers 503 to everything but health, admin and reading settings.'); COMMIT`, ""},
+		"replica role":                 {`SET session_replication_role = replica;` + on, "maintenance_mode"},
+		"repeatable read":              {`BEGIN ISOLATION LEVEL REPEATABLE READ;` + on + `COMMIT`, "maintenance_mode"},
+		"serializable":                 {`BEGIN ISOLATION LEVEL SERIALIZABLE;` + on + `COMMIT`, "maintenance_mode"},
+		"then alter table":             {`BEGIN;` + on + `ALTER TABLE platform_settings ADD COLUMN extra int; COMMIT`, "maintenance_mode"},
+		"constraints immediate before": {`BEGIN; SET CONSTRAINTS ALL IMMEDIATE;` + on + add + `COMMIT`, "maintenance_mode n"},
+		"constraints immediate after":  {`BEGIN;` + on + add + `SET CONSTRAINTS ALL IMMEDIATE; COMMIT`, "maintenance_mode n"},
+		"json that compares equal":     {`UPDATE platform_settings SET value_json = '1' WHERE key = 'j'`, "j"},
+		"do block with an exception":   {`DO $$ BEGIN BEGIN ` + on + ` RAISE 'no'; EXCEPTION WHEN OTHERS THEN NULL; END; ` + add + ` END $$`, "n"},
+		"maintenance_on":               {`SELECT maintenance_on('m')`, "maintenance_message maintenance_mode"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Database(t)
+			ear, dba, other := listen(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
+			if test.want == "j" {
+				pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_json) VALUES ('j', '1.0')`)
+				ear.upTo(other)
+			}
+			before := revision(t, dba)
+			pgtest.Exec(t, dba, test.sql)
+			heard := ear.upTo(other)
+			want := 0
+			if test.want != "" {
+				want = 1
+			}
+			if got := revision(t, dba) - before; got != want || len(heard) != want {
+				t.Fatalf("%d revisions, %d notifications, want %d of each", got, len(heard), want)
+			}
+			if want == 0 {
+				return
+			}
+			var keys []string
+			for _, ch := range heard[0].Changes {
+				if ch.Deleted {
+					ch.Key = "-" + ch.Key
+				}
+				keys = append(keys, ch.Key)
+			}
+			var history []string
+			rows, _ := dba.Query(t.Context(), `SELECT CASE WHEN after IS NULL THEN '-' ELSE '' END || key FROM settings_history WHERE revision = $1 ORDER BY 1`, before+1)
+			history, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(history, " "); got != test.want {
+				t.Errorf("the history names %q, want %q", got, test.want)
+			}
+			if len(keys) != len(history) {
+				t.Errorf("announced %q, the history has %q", keys, history)
+			}
+		})
+	}
+}
+
+func TestCopyAndMergeAreOneCommitEach(t *testing.T) {
+	url := pgtest.Database(t)
+	ear, dba := listen(t, url), pgtest.Connect(t, url)
+	n, err := dba.CopyFrom(t.Context(), pgx.Identifier{"platform_settings"}, []string{"key", "value_int"},
+		pgx.CopyFromSlice(50, func(i int) ([]any, error) { return []any{fmt.Sprintf("k%d", i), i}, nil }))
+	if err != nil || n != 50 {
+		t.Fatal(n, err)
+	}
+	want := 1
+	var version int
+	if err := dba.QueryRow(t.Context(), `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if version >= 150000 {
+		want = 2
+		pgtest.Exec(t, dba, `MERGE INTO platform_settings s USING (VALUES ('k1', 7), ('new', 8)) v (key, n) ON s.key = v.key
+			WHEN MATCHED THEN UPDATE SET value_int = v.n WHEN NOT MATCHED THEN INSERT (key, value_int) VALUES (v.key, v.n)`)
+	}
+	if heard := ear.upTo(dba); len(heard) != want || revision(t, dba) != 1+want {
+		t.Errorf("%d notifications, revision %d", len(heard), revision(t, dba))
+	}
+}
+
+// Guarantee 1: a logical subscriber's changes count, although its apply worker
+// runs as a replica.
+func TestALogicalSubscribersChangesCount(t *testing.T) {
+	source, target := pgtest.Database(t), pgtest.Database(t)
+	publisher, subscriber := pgtest.Connect(t, source), pgtest.Connect(t, target)
+	pgtest.Exec(t, publisher, `CREATE PUBLICATION p FOR TABLE platform_settings`)
+	slot := publisher.Config().Database // one name for slot and subscription; slots belong to the server
+	pgtest.Exec(t, publisher, `SELECT pg_create_logical_replication_slot('`+slot+`', 'pgoutput')`)
+	ear := listen(t, target)
+	pgtest.Exec(t, subscriber, fmt.Sprintf(`CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION p
+		WITH (create_slot = false, slot_name = '%s', copy_data = false)`, slot, source, slot))
+	t.Cleanup(func() {
+		ctx := context.Background()
+		for _, sql := range []string{`ALTER SUBSCRIPTION ` + slot + ` DISABLE`, `ALTER SUBSCRIPTION ` + slot + ` SET (slot_name = NONE)`, `DROP SUBSCRIPTION ` + slot} {
+			if _, err := subscriber.Exec(ctx, sql); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := publisher.Exec(ctx, `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '`+slot+`' AND active_pid IS NOT NULL`); err != nil {
+			t.Error(err)
+		}
+		for { // its walsender may still be leaving
+			if _, err := publisher.Exec(ctx, `SELECT pg_drop_replication_slot('`+slot+`')`); err == nil {
+				break
+			}
+		}
+	})
+	pgtest.Exec(t, publisher, `BEGIN; INSERT INTO platform_settings (key, value_int) VALUES ('n', 1);
+		UPDATE platform_settings SET value_bool = true WHERE key = 'maintenance_mode'; COMMIT`)
+	n, err := ear.conn.WaitForNotification(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(n.Payload, `"revision" : 2`) || revision(t, subscriber) != 2 {
+		t.Errorf("revision %d, announced %s", revision(t, subscriber), n.Payload)
+	}
+}
+
+// Guarantee 1: revisions have no gap, are in commit order, and are announced in
+// it, however many write at once.
+func TestRevisionsAreGaplessAndInCommitOrder(t *testing.T) {
+	url := pgtest.Database(t)
+	ear := listen(t, url)
+	const writers, each = 12, 40
+	var wg sync.WaitGroup
+	for w := range writers {
+		conn := pgtest.Connect(t, url)
+		wg.Go(func() {
+			for i := range each {
+				a, b := fmt.Sprintf("k%d", rand.N(5)), fmt.Sprintf("w%d", w)
+				batch := &pgx.Batch{}
+				batch.Queue(`BEGIN`)
+				batch.Queue(`INSERT INTO platform_settings (key, value_int) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value_int = excluded.value_int`, b, i)
+				batch.Queue(`SAVEPOINT s`)
+				batch.Queue(`INSERT INTO platform_settings (key, value_int) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value_int = excluded.value_int`, a, w*1000+i)
+				if i%3 == 0 {
+					batch.Queue(`ROLLBACK TO s`)
+				}
+				end := `COMMIT`
+				if i%5 == 4 {
+					end = `ROLLBACK`
+				}
+				batch.Queue(end)
+				if err := conn.SendBatch(t.Context(), batch).Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	conn := pgtest.Connect(t, url)
+	const want = writers * each * 4 / 5
+	if got := revision(t, conn); got != 1+want {
+		t.Errorf("revision %d, want %d", got, 1+want)
+	}
+	for i, a := range ear.upTo(conn) {
+		if a.Revision != i+2 {
+			t.Fatalf("notification %d announces revision %d, want %d", i, a.Revision, i+2)
+		}
+	}
+	// What each key's last change says is what the table holds.
+	var wrong int
+	err := conn.QueryRow(t.Context(), `SELECT count(*) FROM platform_settings s
+		WHERE (SELECT h.after ->> 'value_int' FROM settings_history h WHERE h.key = s.key ORDER BY h.revision DESC LIMIT 1) IS DISTINCT FROM s.value_int::text`).Scan(&wrong)
+	if err != nil || wrong != 0 {
+		t.Errorf("%d settings differ from their last change, %v", wrong, err)
+	}
+}
+
+// Guarantee 2: NOTIFY's limit of 8000 bytes, not characters, never reaches the
+// writer.
+func TestNoPayloadHarmsItsWriter(t *testing.T) {
+	url := pgtest.Database(t)
+	ear, dba := listen(t, url), pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_text) VALUES ('t', '')`)
+	carried, left := 0, 0
+	for n := 7400; n <= 8100; n += 7 {
+		for _, text := range []string{strings.Repeat("x", n), strings.Repeat("€", n/3), strings.Repeat(`"`, n/2)} {
+			pgtest.Exec(t, dba, `UPDATE platform_settings SET value_text = $1 WHERE key = 't'`, text)
+		}
+	}
+	for _, a := range ear.upTo(dba) {
+		if a.Changes == nil {
+			left++
+		} else {
+			carried++
+		}
+	}
+	if carried == 0 || left == 0 {
+		t.Errorf("%d carried, %d left out: the sizes do not straddle the limit", carried, left)
+	}
+}
+
+// Guarantee 2: no shared lock before COMMIT.
+func TestAnOpenTransactionDelaysNoOtherKeysWriter(t *testing.T) {
+	url := pgtest.Database(t)
+	idle, other := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	pgtest.Exec(t, other, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 1)`)
+	for _, first := range []string{``, `SET CONSTRAINTS ALL IMMEDIATE`} {
+		pgtest.Exec(t, idle, `BEGIN`)
+		pgtest.Exec(t, idle, first)
+		pgtest.Exec(t, idle, `UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'`)
+		pgtest.Exec(t, other, `SET lock_timeout = '2s'`)
+		pgtest.Exec(t, other, `UPDATE platform_settings SET value_int = value_int + 1 WHERE key = 'n'`)
+		pgtest.Exec(t, idle, `COMMIT`)
+	}
+	if got := revision(t, other); got != 6 {
+		t.Errorf("revision %d, want 6", got)
+	}
+}
+
+func TestChangesAfterTheCommitWasNumberedAreRefused(t *testing.T) {
+	conn := pgtest.Connect(t, pgtest.Database(t))
+	pgtest.Exec(t, conn, `BEGIN; UPDATE platform_settings SET value_bool = true; SET CONSTRAINTS ALL IMMEDIATE`)
+	_, err := conn.Exec(t.Context(), `UPDATE platform_settings SET description = 'more'`)
+	if err == nil || !strings.Contains(err.Error(), "SET CONSTRAINTS") {
+		t.Errorf("%v, want it refused: a second revision would show pods half a commit", err)
+	}
+}
+
+// Guarantee 5: a role that may change settings can neither learn the channel nor
+// write history, and so neither overhear nor forge.
+func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
+	url := pgtest.Database(t)
+	owner := pgtest.Connect(t, url)
+	pgtest.Exec(t, owner, `GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON platform_settings TO PUBLIC; GRANT SELECT ON settings_history TO PUBLIC`)
+	ear := listen(t, url)
+	clerk := pgtest.Connect(t, pgtest.Role(t, url, "clerk"))
+	for _, sql := range []string{
+		`SELECT channel FROM settings_head`,
+		`UPDATE settings_head SET revision = 99`,
+		`INSERT INTO settings_commits DEFAULT VALUES`,
+		`SELECT * FROM settings_commits`,
+		`DELETE FROM settings_changes`,
+		`SELECT settings_touch('k', NULL, '{}')`,
+		`SELECT settings_history_prune('0')`,
+		`SELECT settings_commit()`,
+		`SELECT settings_row()`,
+		`DELETE FROM settings_history`,
+	} {
+		if _, err := clerk.Exec(t.Context(), sql); err == nil {
+			t.Errorf("%s: allowed", sql)
+		}
+	}
+	pgtest.Exec(t, clerk, `UPDATE platform_settings SET value_bool = true`)
+	pgtest.Exec(t, clerk, `SELECT maintenance_off(reason => 'enough')`)
+	if heard := ear.upTo(owner); len(heard) != 2 {
+		t.Errorf("%d notifications for its own two changes", len(heard))
+	}
+	var name, role, reason string
+	err := owner.QueryRow(t.Context(), `SELECT actor, role, reason FROM settings_history WHERE revision = 3 AND key = 'maintenance_mode'`).Scan(&name, &role, &reason)
+	if err != nil || !strings.HasPrefix(role, "clerk_") || name != role || reason != "enough" {
+		t.Errorf("actor %q, role %q, reason %q, %v", name, role, reason, err)
+	}
+
+	other := pgtest.Connect(t, pgtest.Database(t)) // cloned databases share a name; migrated ones must not
+	pgtest.Exec(t, other, `INSERT INTO settings_head DEFAULT VALUES ON CONFLICT (only_row) DO UPDATE SET channel = excluded.channel`)
+	var a, b string
+	if err := errors.Join(owner.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&a),
+		other.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&b)); err != nil || a == b {
+		t.Errorf("channels %q and %q, %v", a, b, err)
+	}
+}
+
+func TestBadSQLIsRefusedWithTheRulesName(t *testing.T) {
+	conn := pgtest.Connect(t, pgtest.Database(t))
+	for sql, rule := range map[string]string{
+		`INSERT INTO platform_settings (key, value_bool, value_int) VALUES ('k', true, 1)`: "platform_settings_exactly_one_value",
+		`INSERT INTO platform_settings (key) VALUES ('k')`:                                 "platform_settings_exactly_one_value",
+		`UPDATE platform_settings SET value_bool = NULL`:                                   "platform_settings_exactly_one_value",
+		`UPDATE platform_settings SET value_text = 'x'`:                                    "platform_settings_exactly_one_value",
+		`UPDATE platform_settings SET value_bool = NULL, value_text = 'x'`:                 "platform_settings_kind_never_changes",
+		`INSERT INTO platform_settings (key, value_text) VALUES ('maintenance_message', 'm') ON CONFLICT DO NOTHING; UPDATE platform_settings SET value_text = NULL, value_int = 1 WHERE key = 'maintenance_message'`: "platform_settings_kind_never_changes",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('K', 1)`:                                 "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('', 1)`:                                  "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_int) VALUES (E'k\n', 1)`:                              "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('k' || repeat('x', 127), 1)`:             "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_text) VALUES ('k', repeat('€', 21846))`:               "platform_settings_text_at_most_64_kib",
+		`INSERT INTO platform_settings (key, value_json) VALUES ('k', to_jsonb(repeat('x', 65535)))`:     "platform_settings_json_at_most_64_kib",
+		`INSERT INTO platform_settings (key, value_float) VALUES ('k', 'NaN')`:                           "platform_settings_float_is_finite",
+		`INSERT INTO platform_settings (key, value_float) VALUES ('k', '-Infinity')`:                     "platform_settings_float_is_finite",
+		`INSERT INTO platform_settings (key, value_time) VALUES ('k', 'infinity')`:                       "platform_settings_time_has_four_digit_year",
+		`INSERT INTO platform_settings (key, value_time) VALUES ('k', '0001-01-01 BC')`:                  "platform_settings_time_has_four_digit_year",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_message', 1)`:               "platform_settings_well_known_kind",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_retry_after', 0)`:           "platform_settings_well_known_kind",
+		`INSERT INTO platform_settings (key, value_int, description) VALUES ('k', 1, repeat('x', 4097))`: "platform_settings_description_at_most_4_kib",
+		`INSERT INTO settings_head DEFAULT VALUES`:                                                       "settings_head_pkey",
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok || pg.ConstraintName != rule || !strings.Contains(pg.Message, rule) {
+			t.Errorf("%s:\n\t%v, want the rule %s", sql, err, rule)
+		}
+	}
+	if got := revision(t, conn); got != 1 {
+		t.Errorf("refused changes made revisions: %d", got)
+	}
+	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) VALUES ('k' || repeat('x', 126), repeat('x', 65536))`)
+}
+
+func TestHistoryTellsWhoWhatWhenAndWhy(t *testing.T) {
+	conn := pgtest.Connect(t, pgtest.Database(t))
+	pgtest.Exec(t, conn, `BEGIN; SET LOCAL settings.reason = 'deploy 42'; SET LOCAL settings.actor = 'alice';
+		UPDATE platform_settings SET value_bool = true; COMMIT`)
+	pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = false`)
+	rows, _ := conn.Query(t.Context(), `
+		SELECT format('%s %s %s %s %s->%s %s', revision, actor, coalesce(reason, '-'), key, before ->> 'value_bool', after ->> 'value_bool', at <= clock_timestamp())
+		  FROM settings_history ORDER BY revision`)
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"1 postgres the settings that stood when history began maintenance_mode ->false t",
+		"2 alice deploy 42 maintenance_mode false->true t",
+		"3 postgres - maintenance_mode true->false t",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var by string
+	if err := conn.QueryRow(t.Context(), `SELECT updated_by FROM platform_settings`).Scan(&by); err != nil || by != "postgres" {
+		t.Errorf("updated_by %q, %v", by, err)
+	}
+
+	// Pruning keeps the latest change of each key, and is done only when asked.
+	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 1)`)
+	var pruned int
+	if err := conn.QueryRow(t.Context(), `SELECT settings_history_prune('0')`).Scan(&pruned); err != nil || pruned != 2 {
+		t.Errorf("%d commits pruned, %v, want 2", pruned, err)
+	}
+	rows, _ = conn.Query(t.Context(), `SELECT revision FROM settings_history ORDER BY 1`)
+	if left, err := pgx.CollectRows(rows, pgx.RowTo[int]); err != nil || !cmp.Equal(left, []int{3, 4}) {
+		t.Errorf("left %v, %v, want the latest of each key, 3 and 4", left, err)
+	}
+}
+
+func TestMaintenanceFunctionsSayItInWords(t *testing.T) {
+	conn := pgtest.Connect(t, pgtest.Database(t))
+	state := func() (s string) {
+		t.Helper()
+		err := conn.QueryRow(t.Context(), `SELECT string_agg(concat(replace(key, 'maintenance_', ''), '=', value_bool, value_int, value_text, value_time IS NOT NULL), ' ' ORDER BY key) FROM platform_settings`).Scan(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, step := range []struct{ sql, want string }{
+		{`SELECT maintenance_on('back soon', reason => 'deploy')`, "message=back soonf mode=tf"},
+		{`SELECT maintenance_on(read_only => true)`, "mode=tf read_only=tf"},
+		{`SELECT maintenance_on()`, "mode=tf"},
+		{`INSERT INTO platform_settings (key, value_time) VALUES ('maintenance_starts_at', now()), ('maintenance_ends_at', now() + '1h');
+		  INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_retry_after', 5)`, "ends_at=t mode=tf retry_after=5f starts_at=t"},
+		{`SELECT maintenance_off(reason => 'done')`, "mode=ff retry_after=5f"},
+		{`DELETE FROM platform_settings; SELECT maintenance_on('m')`, "message=mf mode=tf"},
+	} {
+		pgtest.Exec(t, conn, step.sql)
+		if got := state(); got != step.want {
+			t.Errorf("%s: %q, want %q", step.sql, got, step.want)
+		}
+	}
+}

@@ -1,0 +1,640 @@
+-- The whole schema, dumped from a migrated database by make schema. Do not edit.
+--
+-- PostgreSQL database dump
+--
+
+SET client_encoding = 'UTF8';
+SET check_function_bodies = false;
+SET client_min_messages = warning;
+
+--
+-- Name: maintenance_off(text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.maintenance_off(reason text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM key FROM public.platform_settings WHERE key LIKE 'maintenance\_%' ORDER BY key FOR UPDATE;
+  IF reason IS NOT NULL THEN
+    PERFORM set_config('settings.reason', reason, true);
+  END IF;
+  DELETE FROM public.platform_settings
+   WHERE key IN ('maintenance_ends_at', 'maintenance_message', 'maintenance_read_only',
+                 'maintenance_starts_at');
+  INSERT INTO public.platform_settings (key, value_bool) VALUES ('maintenance_mode', false)
+  ON CONFLICT (key) DO UPDATE SET value_bool = excluded.value_bool;
+  RETURN 'maintenance is off, for the whole fleet, once this transaction commits';
+END $$;
+
+--
+-- Name: FUNCTION maintenance_off(reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.maintenance_off(reason text) IS 'Turns the switch off and clears the window, the message and read_only: nothing stale waits for the next time.';
+
+--
+-- Name: maintenance_on(text, boolean, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.maintenance_on(message text DEFAULT NULL::text, read_only boolean DEFAULT false, reason text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM key FROM public.platform_settings WHERE key LIKE 'maintenance\_%' ORDER BY key FOR UPDATE;
+  IF reason IS NOT NULL THEN
+    PERFORM set_config('settings.reason', reason, true);
+  END IF;
+  DELETE FROM public.platform_settings
+   WHERE key = 'maintenance_message' AND message IS NULL
+      OR key = 'maintenance_read_only' AND NOT read_only;
+  IF message IS NOT NULL THEN
+    INSERT INTO public.platform_settings (key, value_text) VALUES ('maintenance_message', message)
+    ON CONFLICT (key) DO UPDATE SET value_text = excluded.value_text;
+  END IF;
+  INSERT INTO public.platform_settings (key, value_bool) VALUES ('maintenance_mode', true)
+  ON CONFLICT (key) DO UPDATE SET value_bool = excluded.value_bool;
+  IF read_only THEN
+    INSERT INTO public.platform_settings (key, value_bool) VALUES ('maintenance_read_only', true)
+    ON CONFLICT (key) DO UPDATE SET value_bool = excluded.value_bool;
+  END IF;
+  RETURN 'maintenance is on, for the whole fleet, once this transaction commits';
+END $$;
+
+--
+-- Name: FUNCTION maintenance_on(message text, read_only boolean, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.maintenance_on(message text, read_only boolean, reason text) IS 'Turns the switch on. A message or read_only that is left out is cleared; the window stays.';
+
+--
+-- Name: settings_commit(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_commit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '5s'
+    SET "TimeZone" TO 'UTC'
+    SET extra_float_digits TO '1'
+    AS $$
+DECLARE
+  stamped  bigint;
+  announce text;
+  numbered timestamptz;
+  message  text;
+BEGIN
+  DELETE FROM public.settings_changes
+   WHERE commit_id = NEW.id
+     AND (before - 'updated_at' - 'updated_by')::text IS NOT DISTINCT FROM (after - 'updated_at' - 'updated_by')::text;
+  IF NOT EXISTS (SELECT FROM public.settings_changes WHERE commit_id = NEW.id) THEN
+    DELETE FROM public.settings_commits WHERE id = NEW.id;
+    RETURN NULL;
+  END IF;
+
+  UPDATE public.settings_head SET revision = revision + 1
+  RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
+  UPDATE public.settings_commits
+     SET revision = stamped, at = numbered, role = session_user,
+         actor  = coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user),
+         reason = nullif(left(current_setting('settings.reason', true), 4000), '')
+   WHERE id = NEW.id;
+  UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id;
+
+  IF (SELECT coalesce(sum(pg_column_size(after)), 0) FROM public.settings_changes WHERE commit_id = NEW.id) < 8000 THEN
+    SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
+             CASE WHEN s.key IS NULL
+             THEN json_build_object('key', ch.key, 'deleted', true)
+             ELSE json_build_object('key', s.key, 'kind', public.settings_kind(s),
+                    'value', coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float),
+                                      to_json(s.value_text), to_json(s.value_time), s.value_json::json),
+                    'description', s.description, 'public', s.public,
+                    'updated_at', s.updated_at, 'updated_by', s.updated_by,
+                    'digest', hash_record_extended(s, 0))
+             END))::text
+      INTO message
+      FROM public.settings_changes ch
+      LEFT JOIN public.platform_settings s ON s.key = ch.key
+     WHERE ch.commit_id = NEW.id;
+  END IF;
+  IF message IS NULL OR octet_length(message) > 7900 THEN
+    message := json_build_object('revision', stamped, 'at', numbered)::text;
+  END IF;
+  PERFORM pg_notify(announce, message);
+  RETURN NULL;
+END $$;
+
+--
+-- Name: settings_history_prune(interval); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_history_prune(older_than interval) RETURNS bigint
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  WITH pruned AS (
+    DELETE FROM public.settings_commits c
+     WHERE c.at < now() - older_than
+       AND NOT EXISTS (
+         SELECT FROM public.settings_changes ch
+          WHERE ch.commit_id = c.id
+            AND ch.revision = (SELECT max(l.revision) FROM public.settings_changes l WHERE l.key = ch.key))
+    RETURNING 1)
+  SELECT count(*) FROM pruned
+$$;
+
+--
+-- Name: FUNCTION settings_history_prune(older_than interval); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.settings_history_prune(older_than interval) IS 'Deletes commits older than that, but for the latest of each key; answers how many.';
+
+--
+-- Name: platform_settings; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.platform_settings (
+    key text NOT NULL COLLATE pg_catalog."C",
+    value_bool boolean,
+    value_int bigint,
+    value_float double precision,
+    value_text text,
+    value_time timestamp with time zone,
+    value_json jsonb,
+    description text DEFAULT ''::text NOT NULL,
+    public boolean DEFAULT false NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_by text DEFAULT SESSION_USER NOT NULL,
+    CONSTRAINT platform_settings_description_at_most_4_kib CHECK ((octet_length(description) <= 4096)),
+    CONSTRAINT platform_settings_exactly_one_value CHECK ((num_nonnulls(value_bool, value_int, value_float, value_text, value_time, value_json) = 1)),
+    CONSTRAINT platform_settings_float_is_finite CHECK ((value_float <> ALL (ARRAY['NaN'::double precision, 'Infinity'::double precision, '-Infinity'::double precision]))),
+    CONSTRAINT platform_settings_json_at_most_64_kib CHECK ((octet_length((value_json)::text) <= 65536)),
+    CONSTRAINT platform_settings_key_format CHECK ((key ~ '^[a-z][a-z0-9_.]{0,126}$'::text)),
+    CONSTRAINT platform_settings_text_at_most_64_kib CHECK ((octet_length(value_text) <= 65536)),
+    CONSTRAINT platform_settings_time_has_four_digit_year CHECK (((value_time >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (value_time < '10000-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT platform_settings_well_known_kind CHECK (
+CASE key
+    WHEN 'maintenance_mode'::text THEN (value_bool IS NOT NULL)
+    WHEN 'maintenance_read_only'::text THEN (value_bool IS NOT NULL)
+    WHEN 'maintenance_message'::text THEN (value_text IS NOT NULL)
+    WHEN 'maintenance_retry_after'::text THEN ((value_int IS NOT NULL) AND ((value_int >= 1) AND (value_int <= 86400)))
+    WHEN 'maintenance_starts_at'::text THEN (value_time IS NOT NULL)
+    WHEN 'maintenance_ends_at'::text THEN (value_time IS NOT NULL)
+    ELSE true
+END)
+);
+
+--
+-- Name: TABLE platform_settings; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.platform_settings IS 'One row a setting. Change it with plain SQL; every pod has it in force milliseconds after COMMIT.';
+
+--
+-- Name: COLUMN platform_settings.key; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.key IS 'Lower case, starts with a letter, then letters, digits, _ and . (127 characters at most).';
+
+--
+-- Name: COLUMN platform_settings.value_bool; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.value_bool IS 'Exactly one value_ column is set; which one is the kind, and it never changes.';
+
+--
+-- Name: COLUMN platform_settings.value_int; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.value_int IS 'Kind int: 64 bits, signed.';
+
+--
+-- Name: COLUMN platform_settings.value_float; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.value_float IS 'Kind float: 64 bits, finite.';
+
+--
+-- Name: COLUMN platform_settings.value_text; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.value_text IS 'Kind text: 64 KiB at most, in bytes.';
+
+--
+-- Name: COLUMN platform_settings.value_time; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.value_time IS 'Kind time: an instant, in microseconds.';
+
+--
+-- Name: COLUMN platform_settings.value_json; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.value_json IS 'Kind json: 64 KiB at most as text; JSON null is a value.';
+
+--
+-- Name: COLUMN platform_settings.description; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.description IS 'For people; 4 KiB at most.';
+
+--
+-- Name: COLUMN platform_settings.public; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.public IS 'Readable over HTTP without a token.';
+
+--
+-- Name: COLUMN platform_settings.updated_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.updated_at IS 'Start of the transaction that last changed the row. Set by a trigger.';
+
+--
+-- Name: COLUMN platform_settings.updated_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.platform_settings.updated_by IS 'Who did that: settings.actor, else the session user. Set by a trigger.';
+
+--
+-- Name: settings_kind(public.platform_settings); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_kind(s public.platform_settings) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  SELECT CASE
+    WHEN s.value_bool  IS NOT NULL THEN 'bool'
+    WHEN s.value_int   IS NOT NULL THEN 'int'
+    WHEN s.value_float IS NOT NULL THEN 'float'
+    WHEN s.value_text  IS NOT NULL THEN 'text'
+    WHEN s.value_time  IS NOT NULL THEN 'time'
+    WHEN s.value_json  IS NOT NULL THEN 'json'
+  END
+$$;
+
+--
+-- Name: FUNCTION settings_kind(s public.platform_settings); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.settings_kind(s public.platform_settings) IS 'The kind of a setting: SELECT settings_kind(s) FROM platform_settings s.';
+
+--
+-- Name: settings_row(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_row() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET extra_float_digits TO '1'
+    AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    PERFORM public.settings_touch(NEW.key, NULL, to_jsonb(NEW));
+  ELSIF TG_OP = 'DELETE' THEN
+    PERFORM public.settings_touch(OLD.key, to_jsonb(OLD), NULL);
+  ELSIF OLD.key <> NEW.key THEN
+    PERFORM public.settings_touch(OLD.key, to_jsonb(OLD), NULL);
+    PERFORM public.settings_touch(NEW.key, NULL, to_jsonb(NEW));
+  ELSIF OLD *<> NEW THEN -- byte by byte: for jsonb, 1.0 = 1 although they read differently
+    PERFORM public.settings_touch(NEW.key, to_jsonb(OLD), to_jsonb(NEW));
+  END IF;
+  RETURN NULL;
+END $$;
+
+--
+-- Name: settings_stamp(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_stamp() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET extra_float_digits TO '1'
+    AS $$
+DECLARE
+  original jsonb;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    IF num_nonnulls(NEW.value_bool, NEW.value_int, NEW.value_float, NEW.value_text, NEW.value_time, NEW.value_json) = 1
+       AND OLD.key = NEW.key AND public.settings_kind(OLD) <> public.settings_kind(NEW) THEN
+      RAISE EXCEPTION 'setting "%" is of kind % and violates "platform_settings_kind_never_changes"', NEW.key, public.settings_kind(OLD)
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'platform_settings_kind_never_changes',
+              SCHEMA = 'public', TABLE = 'platform_settings',
+              HINT = format('Set value_%s, or delete the setting and create it anew.', public.settings_kind(OLD));
+    END IF;
+    NEW.updated_at := OLD.updated_at;
+    NEW.updated_by := OLD.updated_by;
+    IF OLD *= NEW THEN
+      RETURN NEW;
+    END IF;
+  END IF;
+
+  NEW.updated_at := now();
+  NEW.updated_by := coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user);
+
+  SELECT ch.before INTO original
+    FROM public.settings_commits c
+    JOIN public.settings_changes ch ON ch.commit_id = c.id
+   WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp() AND ch.key = NEW.key;
+  IF (original - 'updated_at' - 'updated_by')::text = (to_jsonb(NEW) - 'updated_at' - 'updated_by')::text THEN
+    NEW.updated_at := original ->> 'updated_at';
+    NEW.updated_by := original ->> 'updated_by';
+  END IF;
+  RETURN NEW;
+END $$;
+
+--
+-- Name: settings_touch(text, jsonb, jsonb); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  open_id bigint;
+  stamped bigint;
+BEGIN
+  SELECT id, revision INTO open_id, stamped FROM public.settings_commits
+   WHERE xid = pg_current_xact_id() AND began_at = transaction_timestamp();
+  IF stamped IS NOT NULL THEN
+    -- Its number is given and its notification queued; a second one would show
+    -- every pod a state between the two that nobody committed.
+    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
+  ELSIF open_id IS NULL THEN
+    -- An earlier SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock
+    -- the head, long before COMMIT.
+    SET CONSTRAINTS public.settings_commit DEFERRED;
+    INSERT INTO public.settings_commits DEFAULT VALUES RETURNING id INTO open_id;
+  END IF;
+  INSERT INTO public.settings_changes (commit_id, key, before, after)
+  VALUES (open_id, changed_key, old_row, new_row)
+  ON CONFLICT (commit_id, key) DO UPDATE SET after = excluded.after;
+END $$;
+
+--
+-- Name: settings_truncate(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_truncate() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET extra_float_digits TO '1'
+    AS $$
+BEGIN
+  PERFORM public.settings_touch(s.key, to_jsonb(s), NULL) FROM public.platform_settings s;
+  RETURN NULL;
+END $$;
+
+--
+-- Name: settings_changes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.settings_changes (
+    commit_id bigint NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    revision bigint,
+    before jsonb,
+    after jsonb
+);
+
+--
+-- Name: TABLE settings_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.settings_changes IS 'History: one row a key and commit.';
+
+--
+-- Name: COLUMN settings_changes.before; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_changes.before IS 'The row before the transaction; null if there was none.';
+
+--
+-- Name: COLUMN settings_changes.after; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_changes.after IS 'The row after the transaction; null if it was deleted.';
+
+--
+-- Name: settings_commits; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.settings_commits (
+    id bigint NOT NULL,
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    began_at timestamp with time zone DEFAULT transaction_timestamp() NOT NULL,
+    revision bigint,
+    at timestamp with time zone,
+    actor text,
+    role text,
+    reason text
+);
+
+--
+-- Name: TABLE settings_commits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.settings_commits IS 'History: one row a transaction that changed settings.';
+
+--
+-- Name: COLUMN settings_commits.at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_commits.at IS 'When it was numbered, inside COMMIT.';
+
+--
+-- Name: COLUMN settings_commits.actor; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_commits.actor IS 'settings.actor, else the session user: who says they did it.';
+
+--
+-- Name: COLUMN settings_commits.role; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_commits.role IS 'The session user: who the database knows did it.';
+
+--
+-- Name: COLUMN settings_commits.reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_commits.reason IS 'settings.reason: why. The first 4000 characters.';
+
+--
+-- Name: settings_commits_id_seq; Type: SEQUENCE; Schema: public; Owner: -
+--
+
+ALTER TABLE public.settings_commits ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.settings_commits_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
+-- Name: settings_head; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.settings_head (
+    only_row boolean DEFAULT true NOT NULL,
+    revision bigint DEFAULT 0 NOT NULL,
+    channel text DEFAULT ('platform_settings_'::text || replace((gen_random_uuid())::text, '-'::text, ''::text)) NOT NULL,
+    CONSTRAINT settings_head_channel_format CHECK ((channel ~ '^[a-z][a-z0-9_]{15,62}$'::text)),
+    CONSTRAINT settings_head_only_row CHECK (only_row)
+)
+WITH (fillfactor='10');
+
+--
+-- Name: TABLE settings_head; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.settings_head IS 'One row: the last revision, and the channel that commits are announced on.';
+
+--
+-- Name: COLUMN settings_head.revision; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_head.revision IS 'The last commit''s number; commits are numbered 1, 2, 3 … in commit order.';
+
+--
+-- Name: COLUMN settings_head.channel; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_head.channel IS 'Whoever knows it can overhear and forge. Change it to rotate: pods follow within one TTL.';
+
+--
+-- Name: settings_history; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.settings_history AS
+ SELECT c.revision,
+    c.at,
+    c.actor,
+    c.role,
+    c.reason,
+    ch.key,
+    ch.before,
+    ch.after
+   FROM (public.settings_commits c
+     JOIN public.settings_changes ch ON ((ch.commit_id = c.id)))
+  WHERE (c.revision IS NOT NULL);
+
+--
+-- Name: VIEW settings_history; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON VIEW public.settings_history IS 'One row a key and commit: who changed what, when and why.';
+
+--
+-- Name: platform_settings platform_settings_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.platform_settings
+    ADD CONSTRAINT platform_settings_pkey PRIMARY KEY (key);
+
+--
+-- Name: settings_changes settings_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_changes
+    ADD CONSTRAINT settings_changes_pkey PRIMARY KEY (commit_id, key);
+
+--
+-- Name: settings_commits settings_commits_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_commits
+    ADD CONSTRAINT settings_commits_pkey PRIMARY KEY (id);
+
+--
+-- Name: settings_commits settings_commits_revision; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_commits
+    ADD CONSTRAINT settings_commits_revision UNIQUE (revision);
+
+--
+-- Name: settings_commits settings_commits_transaction; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_commits
+    ADD CONSTRAINT settings_commits_transaction UNIQUE (xid, began_at);
+
+--
+-- Name: settings_head settings_head_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_head
+    ADD CONSTRAINT settings_head_pkey PRIMARY KEY (only_row);
+
+--
+-- Name: settings_changes_latest; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX settings_changes_latest ON public.settings_changes USING btree (key, revision DESC);
+
+--
+-- Name: settings_commits settings_commit; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_commits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.settings_commit();
+
+ALTER TABLE public.settings_commits ENABLE ALWAYS TRIGGER settings_commit;
+
+--
+-- Name: platform_settings settings_row; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER settings_row AFTER INSERT OR DELETE OR UPDATE ON public.platform_settings FOR EACH ROW EXECUTE FUNCTION public.settings_row();
+
+ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_row;
+
+--
+-- Name: platform_settings settings_stamp; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER settings_stamp BEFORE INSERT OR UPDATE ON public.platform_settings FOR EACH ROW EXECUTE FUNCTION public.settings_stamp();
+
+ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_stamp;
+
+--
+-- Name: platform_settings settings_truncate; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER settings_truncate BEFORE TRUNCATE ON public.platform_settings FOR EACH STATEMENT EXECUTE FUNCTION public.settings_truncate();
+
+ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_truncate;
+
+--
+-- Name: settings_changes settings_changes_commit; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_changes
+    ADD CONSTRAINT settings_changes_commit FOREIGN KEY (commit_id) REFERENCES public.settings_commits(id) ON DELETE CASCADE;
+
+--
+-- Name: FUNCTION settings_history_prune(older_than interval); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_history_prune(older_than interval) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_touch(changed_key text, old_row jsonb, new_row jsonb); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) FROM PUBLIC;
+
+--
+-- PostgreSQL database dump complete
+--
+
