@@ -1,0 +1,27 @@
+# `make` alone lists what there is.
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
+	@go run ./cmd/dev
+
+test: ## every test, on real PostgreSQL
+	go test -shuffle=on ./...
+	cd test/compose && go test ./...
+
+check: ## formatting, vet, staticcheck, tidiness, and every test with the race detector
+	@test -z "$$(go tool gofumpt -l .)" || { go tool gofumpt -d . ; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	@test -z "$$(go fix -diff ./... 2>&1)" || { go fix -diff ./... ; exit 1; }
+	go mod tidy -diff
+	cd test/compose && go mod tidy -diff && go vet ./...
+	go test -race -shuffle=on ./...
+
+schema: ## write db/schema.sql from a migrated database, DATABASE_URL
+	db/dump-schema.sh
+
+build: ## bin/api
+	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
+
+.PHONY: help run test check schema build

@@ -1,0 +1,98 @@
+package test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"platform-settings/test/pgtest"
+	"platform-settings/test/pod"
+)
+
+// A malformed variable stops the start with one line that names it and says
+// why, and never with a secret in it.
+func TestAMalformedVariableStopsTheStartWithOneLineThatNamesIt(t *testing.T) {
+	const secret = "hunter2-hunter2-hunter2-hunter2-hunter2"
+	good := "DATABASE_URL=postgres://postgres@127.0.0.1:1/none"
+	for variable, why := range map[string]string{
+		"DATABASE_URL=": "required",
+		"DATABASE_URL=postgres://u:" + secret + "@h:bad/x": "neither a URL",
+		"DATABASE_URL=postgres://u:" + secret + "%@h/x":    "neither a URL",
+		"LISTEN_DATABASE_URL=mysql://u:" + secret + "@h/x": "neither a URL",
+		"LISTEN_ADDR=8080":              "not an address",
+		"POD_NAME=a b":                  "not a name",
+		"SETTINGS_TTL=10":               "not a duration",
+		"SETTINGS_TTL=-1s":              "not between",
+		"MAINTENANCE_MODE=maybe":        "neither true nor false",
+		"ADMIN_TOKENS=" + secret:        "token 1",
+		"ADMIN_TOKENS=a:root:" + secret: "token 1",
+		"ADMIN_TOKENS=a:admin:short":    "32",
+		"ADMIN_TOKENS=a:admin:" + secret + ",b:viewer:" + secret: "token 2",
+		"UPSTREAM_URL=ftp://h":                    "not a URL",
+		"UPSTREAM_URL=http://u:" + secret + "@h/": "not a URL",
+		"TRUSTED_PROXIES=10.0.0.0/99":             "neither an address nor a range",
+		"MIGRATE=down":                            "not one of",
+		"LOG_LEVEL=loud":                          "not one of",
+		"LOG_FORMAT=xml":                          "not one of",
+	} {
+		cmd := exec.CommandContext(t.Context(), pod.Binary(t))
+		cmd.Env = []string{good, variable}
+		out, err := cmd.CombinedOutput()
+		name, _, _ := strings.Cut(variable, "=")
+		line := strings.TrimSuffix(string(out), "\n")
+		if err == nil || !strings.Contains(line, name) || !strings.Contains(line, why) || strings.Contains(line, "\n") {
+			t.Errorf("%s: %v, %q, want one line with %q and %q", variable, err, out, name, why)
+		}
+		if strings.Contains(line, secret) {
+			t.Errorf("%s: the secret is printed: %q", variable, out)
+		}
+	}
+}
+
+func TestMigrateAlone(t *testing.T) {
+	url := pgtest.Empty(t)
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
+		cmd.Env = []string{"DATABASE_URL=" + url}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	for _, step := range [][2]string{{"version", "0"}, {"up", ""}, {"version", "978"}, {"up", ""}, {"down", ""}, {"version", "0"}, {"up", ""}} {
+		if got := run("migrate", step[0]); got != step[1] {
+			t.Errorf("migrate %s printed %q, want %q", step[0], got, step[1])
+		}
+	}
+}
+
+// The house's arrows: nothing of a test is linked into the binary, HTTP knows no
+// SQL, and the engine no HTTP.
+func TestImportsGoOneWay(t *testing.T) {
+	for of, never := range map[string][]string{
+		"platform-settings/cmd/api":           {"platform-settings/test", "platform-settings/cmd/dev", "testing", "github.com/fergusstrange", "github.com/google/go-cmp", "net/http/httptest", "go.uber.org/zap/zaptest"},
+		"platform-settings/internal/settings": {"platform-settings/internal/httpx", "platform-settings/db", "github.com/labstack"},
+		"platform-settings/db/migrations":     {"platform-settings/internal"},
+	} {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", of).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			for _, n := range never {
+				if dep = strings.TrimSpace(dep); dep == n || strings.HasPrefix(dep, n+"/") {
+					t.Errorf("%s depends on %s", of, dep)
+				}
+			}
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, "platform-settings/internal/httpx").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(out), "jackc") {
+		t.Errorf("httpx knows SQL:\n%s", out)
+	}
+}
