@@ -81,15 +81,16 @@ CREATE FUNCTION public.settings_commit() RETURNS trigger
     SET extra_float_digits TO '1'
     AS $$
 DECLARE
+  changes  bigint;
+  bytes    bigint;
   stamped  bigint;
   announce text;
   numbered timestamptz;
   message  text;
 BEGIN
-  DELETE FROM public.settings_changes
-   WHERE commit_id = NEW.id
-     AND (before - 'updated_at' - 'updated_by')::text IS NOT DISTINCT FROM (after - 'updated_at' - 'updated_by')::text;
-  IF NOT EXISTS (SELECT FROM public.settings_changes WHERE commit_id = NEW.id) THEN
+  SELECT count(*), coalesce(sum(pg_column_size(after)), 0) INTO changes, bytes
+    FROM public.settings_changes WHERE commit_id = NEW.id;
+  IF changes = 0 THEN
     DELETE FROM public.settings_commits WHERE id = NEW.id;
     RETURN NULL;
   END IF;
@@ -101,25 +102,23 @@ BEGIN
          actor  = coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user),
          reason = nullif(left(current_setting('settings.reason', true), 4000), '')
    WHERE id = NEW.id;
-  UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id;
 
-  IF (SELECT coalesce(sum(pg_column_size(after)), 0) FROM public.settings_changes WHERE commit_id = NEW.id) < 8000 THEN
-    SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
-             CASE WHEN s.key IS NULL
-             THEN json_build_object('key', ch.key, 'deleted', true)
-             ELSE json_build_object('key', s.key, 'kind', public.settings_kind(s),
-                    'value', coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float),
-                                      to_json(s.value_text), to_json(s.value_time), s.value_json::json),
-                    'description', s.description, 'public', s.public,
-                    'updated_at', s.updated_at, 'updated_by', s.updated_by,
-                    'digest', hash_record_extended(s, 0))
-             END))::text
-      INTO message
-      FROM public.settings_changes ch
-      LEFT JOIN public.platform_settings s ON s.key = ch.key
-     WHERE ch.commit_id = NEW.id;
-  END IF;
-  IF message IS NULL OR octet_length(message) > 7900 THEN
+  WITH changed AS (
+    UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id RETURNING settings_changes.key)
+  SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
+           CASE WHEN s.key IS NULL
+           THEN json_build_object('key', c.key, 'deleted', true)
+           ELSE json_build_object('key', s.key, 'kind', public.settings_kind(s),
+                  'value', coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float),
+                                    to_json(s.value_text), to_json(s.value_time), s.value_json::json),
+                  'description', s.description, 'public', s.public,
+                  'updated_at', s.updated_at, 'updated_by', s.updated_by,
+                  'digest', hash_record_extended(s, 0))
+           END) FILTER (WHERE bytes < 8000))::text -- compressed bytes: a first guess, not to build megabytes in vain
+    INTO message
+    FROM changed c
+    LEFT JOIN public.platform_settings s ON s.key = c.key;
+  IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
   PERFORM pg_notify(announce, message);
@@ -141,7 +140,9 @@ CREATE FUNCTION public.settings_history_prune(older_than interval) RETURNS bigin
          SELECT FROM public.settings_changes ch
           WHERE ch.commit_id = c.id
             AND ch.revision = (SELECT max(l.revision) FROM public.settings_changes l WHERE l.key = ch.key))
-    RETURNING 1)
+    RETURNING c.id),
+  changes AS (
+    DELETE FROM public.settings_changes WHERE commit_id IN (SELECT id FROM pruned))
   SELECT count(*) FROM pruned
 $$;
 
@@ -306,6 +307,16 @@ BEGIN
 END $$;
 
 --
+-- Name: settings_same(jsonb, jsonb); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_same(a jsonb, b jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  SELECT (a - 'updated_at' - 'updated_by')::text IS NOT DISTINCT FROM (b - 'updated_at' - 'updated_by')::text
+$$;
+
+--
 -- Name: settings_stamp(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -340,7 +351,7 @@ BEGIN
     FROM public.settings_commits c
     JOIN public.settings_changes ch ON ch.commit_id = c.id
    WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp() AND ch.key = NEW.key;
-  IF (original - 'updated_at' - 'updated_by')::text = (to_jsonb(NEW) - 'updated_at' - 'updated_by')::text THEN
+  IF FOUND AND public.settings_same(original, to_jsonb(NEW)) THEN
     NEW.updated_at := original ->> 'updated_at';
     NEW.updated_by := original ->> 'updated_by';
   END IF;
@@ -372,10 +383,15 @@ BEGIN
     -- the head, long before COMMIT.
     SET CONSTRAINTS public.settings_commit DEFERRED;
     INSERT INTO public.settings_commits DEFAULT VALUES RETURNING id INTO open_id;
+    INSERT INTO public.settings_changes (commit_id, key, before, after)
+    VALUES (open_id, changed_key, old_row, new_row);
+  ELSE
+    INSERT INTO public.settings_changes (commit_id, key, before, after)
+    VALUES (open_id, changed_key, old_row, new_row)
+    ON CONFLICT (commit_id, key) DO UPDATE SET after = excluded.after;
+    DELETE FROM public.settings_changes -- there and back is no change
+     WHERE commit_id = open_id AND key = changed_key AND public.settings_same(before, after);
   END IF;
-  INSERT INTO public.settings_changes (commit_id, key, before, after)
-  VALUES (open_id, changed_key, old_row, new_row)
-  ON CONFLICT (commit_id, key) DO UPDATE SET after = excluded.after;
 END $$;
 
 --
@@ -614,13 +630,6 @@ ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_stamp;
 CREATE TRIGGER settings_truncate BEFORE TRUNCATE ON public.platform_settings FOR EACH STATEMENT EXECUTE FUNCTION public.settings_truncate();
 
 ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_truncate;
-
---
--- Name: settings_changes settings_changes_commit; Type: FK CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.settings_changes
-    ADD CONSTRAINT settings_changes_commit FOREIGN KEY (commit_id) REFERENCES public.settings_commits(id) ON DELETE CASCADE;
 
 --
 -- Name: FUNCTION settings_history_prune(older_than interval); Type: ACL; Schema: public; Owner: -

@@ -8,6 +8,7 @@ DROP FUNCTION IF EXISTS public.settings_truncate();
 DROP FUNCTION IF EXISTS public.settings_row();
 DROP FUNCTION IF EXISTS public.settings_touch(text, jsonb, jsonb);
 DROP FUNCTION IF EXISTS public.settings_stamp();
+DROP FUNCTION IF EXISTS public.settings_same(jsonb, jsonb);
 DROP FUNCTION IF EXISTS public.settings_kind(public.platform_settings);
 DROP VIEW IF EXISTS public.settings_history;
 DROP TABLE IF EXISTS public.settings_changes;

@@ -48,15 +48,15 @@ COMMENT ON COLUMN public.settings_commits.actor  IS 'settings.actor, else the se
 COMMENT ON COLUMN public.settings_commits.role   IS 'The session user: who the database knows did it.';
 COMMENT ON COLUMN public.settings_commits.reason IS 'settings.reason: why. The first 4000 characters.';
 
+-- commit_id is an id of settings_commits. No foreign key says so: only the
+-- functions below write here, and its check would cost each change a query.
 CREATE TABLE IF NOT EXISTS public.settings_changes (
   commit_id bigint NOT NULL,
   key       text COLLATE "C" NOT NULL,
   revision  bigint,
   before    jsonb,
   after     jsonb,
-  CONSTRAINT settings_changes_pkey PRIMARY KEY (commit_id, key),
-  CONSTRAINT settings_changes_commit FOREIGN KEY (commit_id)
-    REFERENCES public.settings_commits (id) ON DELETE CASCADE
+  CONSTRAINT settings_changes_pkey PRIMARY KEY (commit_id, key)
 );
 CREATE INDEX IF NOT EXISTS settings_changes_latest ON public.settings_changes (key, revision DESC);
 COMMENT ON TABLE  public.settings_changes IS 'History: one row a key and commit.';
@@ -82,6 +82,13 @@ LANGUAGE sql IMMUTABLE AS $$
   END
 $$;
 COMMENT ON FUNCTION public.settings_kind(public.platform_settings) IS 'The kind of a setting: SELECT settings_kind(s) FROM platform_settings s.';
+
+-- Whether two rows hold the same, whoever wrote them and when. As text, since
+-- for jsonb 1.0 = 1 although they read differently.
+CREATE OR REPLACE FUNCTION public.settings_same(a jsonb, b jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT (a - 'updated_at' - 'updated_by')::text IS NOT DISTINCT FROM (b - 'updated_at' - 'updated_by')::text
+$$;
 
 -- Who and when: the stamp says when a value came to be, so a statement that
 -- changes nothing keeps it, and so does a transaction that puts a value back.
@@ -113,7 +120,7 @@ BEGIN
     FROM public.settings_commits c
     JOIN public.settings_changes ch ON ch.commit_id = c.id
    WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp() AND ch.key = NEW.key;
-  IF (original - 'updated_at' - 'updated_by')::text = (to_jsonb(NEW) - 'updated_at' - 'updated_by')::text THEN
+  IF FOUND AND public.settings_same(original, to_jsonb(NEW)) THEN
     NEW.updated_at := original ->> 'updated_at';
     NEW.updated_by := original ->> 'updated_by';
   END IF;
@@ -141,10 +148,15 @@ BEGIN
     -- the head, long before COMMIT.
     SET CONSTRAINTS public.settings_commit DEFERRED;
     INSERT INTO public.settings_commits DEFAULT VALUES RETURNING id INTO open_id;
+    INSERT INTO public.settings_changes (commit_id, key, before, after)
+    VALUES (open_id, changed_key, old_row, new_row);
+  ELSE
+    INSERT INTO public.settings_changes (commit_id, key, before, after)
+    VALUES (open_id, changed_key, old_row, new_row)
+    ON CONFLICT (commit_id, key) DO UPDATE SET after = excluded.after;
+    DELETE FROM public.settings_changes -- there and back is no change
+     WHERE commit_id = open_id AND key = changed_key AND public.settings_same(before, after);
   END IF;
-  INSERT INTO public.settings_changes (commit_id, key, before, after)
-  VALUES (open_id, changed_key, old_row, new_row)
-  ON CONFLICT (commit_id, key) DO UPDATE SET after = excluded.after;
 END $$;
 REVOKE ALL ON FUNCTION public.settings_touch(text, jsonb, jsonb) FROM PUBLIC;
 
@@ -185,15 +197,16 @@ CREATE OR REPLACE FUNCTION public.settings_commit() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '5s' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 DECLARE
+  changes  bigint;
+  bytes    bigint;
   stamped  bigint;
   announce text;
   numbered timestamptz;
   message  text;
 BEGIN
-  DELETE FROM public.settings_changes
-   WHERE commit_id = NEW.id
-     AND (before - 'updated_at' - 'updated_by')::text IS NOT DISTINCT FROM (after - 'updated_at' - 'updated_by')::text;
-  IF NOT EXISTS (SELECT FROM public.settings_changes WHERE commit_id = NEW.id) THEN
+  SELECT count(*), coalesce(sum(pg_column_size(after)), 0) INTO changes, bytes
+    FROM public.settings_changes WHERE commit_id = NEW.id;
+  IF changes = 0 THEN
     DELETE FROM public.settings_commits WHERE id = NEW.id;
     RETURN NULL;
   END IF;
@@ -205,25 +218,23 @@ BEGIN
          actor  = coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user),
          reason = nullif(left(current_setting('settings.reason', true), 4000), '')
    WHERE id = NEW.id;
-  UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id;
 
-  IF (SELECT coalesce(sum(pg_column_size(after)), 0) FROM public.settings_changes WHERE commit_id = NEW.id) < 8000 THEN
-    SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
-             CASE WHEN s.key IS NULL
-             THEN json_build_object('key', ch.key, 'deleted', true)
-             ELSE json_build_object('key', s.key, 'kind', public.settings_kind(s),
-                    'value', coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float),
-                                      to_json(s.value_text), to_json(s.value_time), s.value_json::json),
-                    'description', s.description, 'public', s.public,
-                    'updated_at', s.updated_at, 'updated_by', s.updated_by,
-                    'digest', hash_record_extended(s, 0))
-             END))::text
-      INTO message
-      FROM public.settings_changes ch
-      LEFT JOIN public.platform_settings s ON s.key = ch.key
-     WHERE ch.commit_id = NEW.id;
-  END IF;
-  IF message IS NULL OR octet_length(message) > 7900 THEN
+  WITH changed AS (
+    UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id RETURNING settings_changes.key)
+  SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
+           CASE WHEN s.key IS NULL
+           THEN json_build_object('key', c.key, 'deleted', true)
+           ELSE json_build_object('key', s.key, 'kind', public.settings_kind(s),
+                  'value', coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float),
+                                    to_json(s.value_text), to_json(s.value_time), s.value_json::json),
+                  'description', s.description, 'public', s.public,
+                  'updated_at', s.updated_at, 'updated_by', s.updated_by,
+                  'digest', hash_record_extended(s, 0))
+           END) FILTER (WHERE bytes < 8000))::text -- compressed bytes: a first guess, not to build megabytes in vain
+    INTO message
+    FROM changed c
+    LEFT JOIN public.platform_settings s ON s.key = c.key;
+  IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
   PERFORM pg_notify(announce, message);
@@ -258,7 +269,9 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
          SELECT FROM public.settings_changes ch
           WHERE ch.commit_id = c.id
             AND ch.revision = (SELECT max(l.revision) FROM public.settings_changes l WHERE l.key = ch.key))
-    RETURNING 1)
+    RETURNING c.id),
+  changes AS (
+    DELETE FROM public.settings_changes WHERE commit_id IN (SELECT id FROM pruned))
   SELECT count(*) FROM pruned
 $$;
 REVOKE ALL ON FUNCTION public.settings_history_prune(interval) FROM PUBLIC;

@@ -63,13 +63,12 @@ func Latest() uint {
 // that old and new pods run side by side.
 func Up(ctx context.Context, databaseURL string, log *zap.Logger) error {
 	return run(ctx, databaseURL, func(m *migrate.Migrate) error {
-		version, dirty, err := m.Version()
+		// Without the lock, so dirty may only mean that another pod is migrating.
+		version, _, err := m.Version()
 		switch {
 		case errors.Is(err, migrate.ErrNilVersion):
 		case err != nil:
 			return err
-		case dirty:
-			return &DirtyError{Version: version}
 		case version > Latest():
 			log.Warn("the schema is newer than this binary; leaving it as it is",
 				zap.Uint("schema_version", version), zap.Uint("binary_version", Latest()))

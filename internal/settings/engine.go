@@ -261,9 +261,9 @@ func (e *Engine) apply(first *commit) (next event, more bool) {
 			e.metrics.commits.Inc()
 			e.metrics.observeDelay(c.at)
 		case current.source == SourceDatabase && c.revision <= revision:
-			e.metrics.notifications.WithLabelValues("old").Inc()
+			e.metrics.old.Inc()
 		default: // a gap, or too large to carry
-			e.metrics.notifications.WithLabelValues("gap").Inc()
+			e.metrics.gaps.Inc()
 			e.poller.refresh()
 		}
 		select {

@@ -174,11 +174,11 @@ func (h *handler) HandleNotification(ctx context.Context, n *pgconn.Notification
 	e := h.l.engine
 	c, err := parseNotification(n.Payload)
 	if err != nil {
-		e.metrics.notifications.WithLabelValues("unreadable").Inc()
+		e.metrics.unreadable.Inc()
 		e.poller.refresh()
 		return nil
 	}
-	e.metrics.notifications.WithLabelValues("commit").Inc()
+	e.metrics.heard.Inc()
 	h.l.hear(c.revision)
 	e.send(ctx, event{commit: c})
 	return nil

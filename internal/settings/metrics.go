@@ -9,13 +9,16 @@ import (
 
 // metrics of an engine. What can be asked for is asked for on a scrape, not kept.
 type metrics struct {
-	commits       prometheus.Counter
-	notifications *prometheus.CounterVec
-	repairs       *prometheus.CounterVec
-	reads         prometheus.Counter
-	polls         *prometheus.CounterVec
-	reconnects    prometheus.Counter
-	delay         prometheus.Histogram
+	commits    prometheus.Counter
+	heard      prometheus.Counter
+	old        prometheus.Counter
+	gaps       prometheus.Counter
+	unreadable prometheus.Counter
+	repairs    *prometheus.CounterVec
+	reads      prometheus.Counter
+	polls      *prometheus.CounterVec
+	reconnects prometheus.Counter
+	delay      prometheus.Histogram
 }
 
 func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
@@ -44,14 +47,18 @@ func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
 	gauge("settings_maintenance_active", "1 while this pod's maintenance is on.",
 		func() float64 { return yes(e.Maintenance().ActiveNow()) })
 
+	notifications := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "settings_notifications_total",
+		Help: "Notifications: commit (all readable ones), of these old or gap (not the next revision, or too large to carry); unreadable.",
+	}, []string{"result"})
 	m := &metrics{
+		heard:      notifications.WithLabelValues("commit"),
+		old:        notifications.WithLabelValues("old"),
+		gaps:       notifications.WithLabelValues("gap"),
+		unreadable: notifications.WithLabelValues("unreadable"),
 		commits: f.NewCounter(prometheus.CounterOpts{
 			Name: "settings_commits_applied_total", Help: "Commits put in force from their notification.",
 		}),
-		notifications: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "settings_notifications_total",
-			Help: "Notifications: commit (all readable ones), of these old or gap (not the next revision, or too large to carry); unreadable.",
-		}, []string{"result"}),
 		repairs: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "settings_repairs_total",
 			Help: "What a full read put right: behind (the table was newer), unannounced (content changed, revision did not), went_back (the database lost commits); deaf: listeners restarted.",
@@ -70,9 +77,6 @@ func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
 			Help:    "From COMMIT, by the database's clock, to in force on this pod, by its own.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
-	}
-	for _, v := range []string{"commit", "old", "gap", "unreadable"} {
-		m.notifications.WithLabelValues(v)
 	}
 	for _, v := range []string{"behind", "unannounced", "went_back", "deaf"} {
 		m.repairs.WithLabelValues(v)

@@ -24,7 +24,6 @@ func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	c.MaxConns = 4
-	c.MinIdleConns = 1
 	return c, nil
 }
 
