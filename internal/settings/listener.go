@@ -191,3 +191,13 @@ func (l *listener) hear(r Revision) {
 		l.heard.Store(int64(r))
 	}
 }
+
+// has says whether the connection that stands told of this revision.
+func (l *listener) has(r Revision) bool { return l.heard.Load() >= int64(r) }
+
+// stale says whether the connection that stands listens on another channel.
+func (l *listener) stale(channel string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.channel != channel
+}

@@ -9,9 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// suspicion is how soon the poller looks again when it found a commit that the
-// listener had not announced: by then a notification that was merely on its way
-// has arrived.
+// suspicion is how long a listener may take to announce a commit that a poll has
+// found: a notification that is merely on its way arrives within it.
 const suspicion = time.Second
 
 // poller looks at the database once a TTL, and whenever it is asked to. It is
@@ -20,6 +19,11 @@ type poller struct {
 	engine  *Engine
 	asked   chan struct{} // capacity 1: a level, not a queue
 	working atomic.Bool   // the last look succeeded
+
+	// A commit that a poll found and the listener has yet to announce, and since
+	// when; 0 for none. run's own.
+	unheard      Revision
+	unheardSince time.Time
 }
 
 func newPoller(e *Engine) *poller {
@@ -36,17 +40,13 @@ func (p *poller) refresh() {
 
 // run polls until ctx ends; the first time at once.
 func (p *poller) run(ctx context.Context) {
-	var (
-		unheard Revision // found by the last poll, not announced by the listener then
-		backoff = firstBackoff
-		full    = true
-	)
+	backoff, full := firstBackoff, true
 	for {
 		var err error
 		if full {
 			err = p.read(ctx)
 		} else {
-			unheard, err = p.poll(ctx, unheard)
+			err = p.poll(ctx)
 		}
 		if ctx.Err() != nil {
 			return
@@ -65,7 +65,7 @@ func (p *poller) run(ctx context.Context) {
 			p.engine.metrics.polls.WithLabelValues("ok").Inc()
 			p.engine.problem("poll", "")
 			backoff = firstBackoff
-			if unheard != 0 {
+			if p.unheard != 0 {
 				wait = min(wait, suspicion)
 			}
 		}
@@ -83,42 +83,53 @@ func (p *poller) run(ctx context.Context) {
 }
 
 // poll compares the head and the content with the snapshot, and reads the table
-// where they differ. It returns the revision that the listener has yet to
-// announce, 0 if there is none.
-func (p *poller) poll(ctx context.Context, unheard Revision) (Revision, error) {
+// where they differ.
+func (p *poller) poll(ctx context.Context) error {
 	e := p.engine
-	l := e.listener
-	if unheard != 0 && e.listening() && Revision(l.heard.Load()) < unheard {
-		e.log.Warn("restarting the listener", zap.Error(errDeaf), zap.Int64("revision", int64(unheard)))
-		e.metrics.repairs.WithLabelValues("deaf").Inc()
-		l.restart(errDeaf)
-	}
-
+	p.checkHearing()
 	base := e.Current()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	head, err := readHead(ctx, e.pool)
 	if err != nil {
-		return unheard, err
+		return err
 	}
-	if e.listening() && l.stale(head.channel) {
+	switch {
+	case !e.listening():
+	case e.listener.stale(head.channel):
 		e.log.Warn("restarting the listener", zap.Error(errRotated))
-		l.restart(errRotated)
+		e.listener.restart(errRotated)
+	case p.unheard == 0 && !e.listener.has(head.revision):
+		p.unheard, p.unheardSince = head.revision, time.Now()
 	}
 	if base.source == SourceDatabase && head.revision == base.revision && head.digest == base.digest && !head.standby {
 		e.confirm()
-		return 0, nil
+		return nil
 	}
 	if now := e.Current(); now != base && now.revision >= head.revision {
-		return 0, nil // applied while the answer was on its way
+		return nil // applied while the answer was on its way
 	}
 	if err := p.read(ctx); err != nil {
-		return unheard, err
+		return err
 	}
-	if e.listening() && Revision(l.heard.Load()) < head.revision {
-		return head.revision, nil
+	return nil
+}
+
+// checkHearing restarts a listener that has not announced what a poll found.
+func (p *poller) checkHearing() {
+	e := p.engine
+	switch {
+	case p.unheard == 0:
+		return
+	case e.listening() && !e.listener.has(p.unheard):
+		if time.Since(p.unheardSince) < suspicion {
+			return
+		}
+		e.log.Warn("restarting the listener", zap.Error(errDeaf), zap.Int64("revision", int64(p.unheard)))
+		e.metrics.repairs.WithLabelValues("deaf").Inc()
+		e.listener.restart(errDeaf)
 	}
-	return 0, nil
+	p.unheard = 0
 }
 
 // read reads the whole table and has the writer adopt it.
@@ -129,11 +140,4 @@ func (p *poller) read(ctx context.Context) error {
 	}
 	p.engine.deliver(ctx, r)
 	return nil
-}
-
-// stale says whether the connection that stands listens on another channel.
-func (l *listener) stale(channel string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.channel != channel
 }
