@@ -3,7 +3,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
-	@go run ./cmd/dev
+	@go build -o bin/dev ./cmd/dev && exec bin/dev
 
 test: ## every test, on real PostgreSQL
 	go test -shuffle=on ./...
