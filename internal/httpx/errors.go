@@ -1,0 +1,161 @@
+package httpx
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"platform-settings/internal/settings"
+)
+
+// problemType is a kind of problem that callers can tell by its stable slug.
+type problemType struct {
+	status      int
+	slug, title string
+}
+
+// The problem types. A slug never changes its meaning.
+var (
+	malformedBody       = problemType{http.StatusBadRequest, "malformed-body", "The body is malformed"}
+	unknownField        = problemType{http.StatusBadRequest, "unknown-field", "The body has an unknown field"}
+	repeatedField       = problemType{http.StatusBadRequest, "repeated-field", "The body has a field twice"}
+	badPrecondition     = problemType{http.StatusBadRequest, "bad-precondition", "The precondition cannot be used"}
+	unauthorized        = problemType{http.StatusUnauthorized, "unauthorized", "A valid token is needed"}
+	forbidden           = problemType{http.StatusForbidden, "forbidden", "The token's role does not suffice"}
+	notFound            = problemType{http.StatusNotFound, "not-found", "There is nothing here"}
+	noSuchSetting       = problemType{http.StatusNotFound, "no-such-setting", "There is no such setting"}
+	adminDisabled       = problemType{http.StatusNotFound, "admin-disabled", "The admin API is off"}
+	methodNotAllowed    = problemType{http.StatusMethodNotAllowed, "method-not-allowed", "The path does not take this method"}
+	bodyTimeout         = problemType{http.StatusRequestTimeout, "body-timeout", "The body came too slowly"}
+	kindMismatch        = problemType{http.StatusConflict, "kind-mismatch", "The setting is of another kind"}
+	preconditionFailed  = problemType{http.StatusPreconditionFailed, "precondition-failed", "The precondition does not hold"}
+	bodyTooLarge        = problemType{http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large"}
+	unsupportedMedia    = problemType{http.StatusUnsupportedMediaType, "unsupported-media-type", "The body is not JSON"}
+	invalidField        = problemType{http.StatusUnprocessableEntity, "invalid-field", "A field breaks a rule"}
+	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
+	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
+	underMaintenance    = problemType{http.StatusServiceUnavailable, "maintenance", "Under maintenance"}
+	noSnapshot          = problemType{http.StatusServiceUnavailable, "no-snapshot", "The settings are not known yet"}
+	settingLocked       = problemType{http.StatusServiceUnavailable, "setting-locked", "The setting is locked"}
+	databaseUnavailable = problemType{http.StatusServiceUnavailable, "database-unavailable", "The database is not available"}
+	outcomeUnknown      = problemType{http.StatusServiceUnavailable, "outcome-unknown", "The outcome is unknown"}
+	notInForce          = problemType{http.StatusGatewayTimeout, "not-in-force", "Committed, but not confirmed in force"}
+)
+
+// because makes a problem of the type. The detail says what is wrong and what to
+// do about it.
+func (t problemType) because(detail string, args ...any) *problem {
+	return &problem{
+		Type:   "urn:platform-settings:problem:" + t.slug,
+		Title:  t.title,
+		Status: t.status,
+		Detail: fmt.Sprintf(detail, args...),
+	}
+}
+
+// problem is an error as it is told to callers (RFC 9457).
+type problem struct {
+	Type     string `json:"type"`
+	Title    string `json:"title"`
+	Status   int    `json:"status"`
+	Detail   string `json:"detail"`
+	Instance string `json:"instance"`
+
+	// What the caller needs to mend it, by type.
+	Field           string             `json:"field,omitempty"`
+	KnownFields     []string           `json:"known_fields,omitempty"`
+	RequiredRole    string             `json:"required_role,omitempty"`
+	Revision        settings.Revision  `json:"revision,omitempty"`
+	CurrentRevision *settings.Revision `json:"current_revision,omitempty"` // 0: there is no such setting
+	Until           *time.Time         `json:"until,omitempty"`
+	RetryAfter      int64              `json:"retry_after,omitempty"` // seconds; the header says the same
+
+	cause error // for the log only
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+func invalid(field, why string) error { return &settings.InvalidError{Field: field, Why: why} }
+
+// problemOf is the one table from errors to problems. The specific comes before
+// the general: a commit whose outcome is unknown wraps what the driver said.
+func problemOf(err error) *problem {
+	var (
+		p           *problem
+		unconfirmed *settings.NotInForceError
+		wrong       *settings.InvalidError
+		kind        *settings.KindError
+		conflict    *settings.ConflictError
+	)
+	switch {
+	case errors.As(err, &p):
+	case errors.As(err, &unconfirmed):
+		p = notInForce.because("The change is committed as revision %d and stands, but this pod could not confirm in time that it has it in force. Do not repeat it; look at /readyz, and read the setting again.", unconfirmed.Revision)
+		p.Revision, p.cause = unconfirmed.Revision, err
+	case errors.Is(err, settings.ErrOutcomeUnknown):
+		p = outcomeUnknown.because("The connection to the database was lost during COMMIT: the change may stand or not. Read it again, or repeat the request; it is safe to make the change twice.")
+		p.RetryAfter, p.cause = 1, err
+	case errors.As(err, &wrong):
+		p = invalidField.because("%q %s.", wrong.Field, wrong.Why)
+		p.Field = wrong.Field
+	case errors.As(err, &kind):
+		p = kindMismatch.because("%q is of kind %s, not %s, and a setting's kind never changes. Send a value of its kind, or delete the setting first.", kind.Key, kind.Have, kind.Want)
+	case errors.As(err, &conflict):
+		p = preconditionFailed.because("%q stands at revision %d, which is not what If-Match or If-None-Match asks for. Read it again, and decide anew.", conflict.Key, conflict.Have)
+		if conflict.Have == 0 {
+			p.Detail = fmt.Sprintf("%q does not exist, and If-Match asks that it does. To create it, leave If-Match out.", conflict.Key)
+		}
+		p.CurrentRevision = &conflict.Have
+	case errors.Is(err, settings.ErrNotFound):
+		p = noSuchSetting.because("No setting has this key. GET /api/v1/settings with a token lists them all.")
+	case errors.Is(err, settings.ErrMayNotCreate):
+		p = forbidden.because("The setting does not exist, and creating one takes the role %s. Check the key, or use a token of that role.", administrator)
+		p.RequiredRole = administrator.String()
+	case errors.Is(err, settings.ErrLocked):
+		p = settingLocked.because("Another transaction holds the setting's row, so nothing was changed. Try again; to find who holds it: SELECT pid, usename, state, query, pg_blocking_pids(pid) FROM pg_stat_activity.")
+		p.RetryAfter, p.cause = 1, err
+	case errors.Is(err, settings.ErrUnavailable):
+		p = databaseUnavailable.because("The database could not be reached or did not answer in time, so nothing was changed. Try again; /readyz says how this pod is doing.")
+		p.RetryAfter, p.cause = 1, err
+	case errors.Is(err, echo.ErrNotFound):
+		p = notFound.because("There is nothing at this path. Check its spelling, and that it has no slash at its end.")
+	default:
+		p = internalError.because("The fault is on this side. Tell the operators the request id, which is in the header X-Request-ID; the log has the cause.")
+		p.cause = err
+	}
+	return p
+}
+
+// fail answers an error. It is Echo's error handler, and the only one.
+func (s *Server) fail(err error, c echo.Context) {
+	if c.Response().Committed { // most likely the caller has gone
+		s.log.Debug("an answer was cut short", zap.Error(err), logRequestID(c))
+		return
+	}
+	p := problemOf(err)
+	p.Instance = pathOf(c.Request())
+	switch {
+	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
+		s.log.Warn("denied", zap.String("caller", callerOf(c).name), zap.String("client_ip", c.RealIP()),
+			zap.String("method", c.Request().Method), zap.String("path", p.Instance),
+			zap.String("detail", p.Detail), logRequestID(c))
+	case p.cause != nil:
+		level := zapcore.WarnLevel
+		if p.Status == http.StatusInternalServerError {
+			level = zapcore.ErrorLevel
+		}
+		s.log.Log(level, "failed", zap.Int("status", p.Status), zap.Error(p.cause), logRequestID(c))
+	}
+	if p.RetryAfter > 0 {
+		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.FormatInt(p.RetryAfter, 10))
+	}
+	if err := sendJSON(c, p.Status, "application/problem+json", p); err != nil {
+		s.log.Debug("an answer was cut short", zap.Error(err), logRequestID(c))
+	}
+}

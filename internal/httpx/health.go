@@ -1,0 +1,58 @@
+package httpx
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"platform-settings/internal/settings"
+)
+
+// livez depends on nothing: a restart mends no database.
+func livez(c echo.Context) error {
+	noStore(c)
+	return send(c, http.StatusOK, typeText, []byte("ok\n"))
+}
+
+type readiness struct {
+	Status     string            `json:"status"`
+	Source     settings.Source   `json:"source"`
+	Revision   settings.Revision `json:"revision"`
+	AgeSeconds float64           `json:"age_seconds"`
+	Listener   string            `json:"listener"`
+	Problems   []string          `json:"problems"`
+	Pod        string            `json:"pod"`
+}
+
+// readyz says whether to send requests here. Maintenance is no reason not to:
+// somebody has to answer that it is on.
+func (s *Server) readyz(c echo.Context) error {
+	now := s.engine.Status()
+	r := readiness{
+		Status: "ok", Source: now.Source, Revision: now.Revision, AgeSeconds: now.Age.Seconds(),
+		Listener: now.Listener, Problems: append([]string{}, now.Problems...), Pod: s.pod,
+	}
+	draining := s.draining.Load()
+	if draining {
+		r.Problems = append(r.Problems, "this pod is stopping")
+	}
+	status := http.StatusOK
+	switch {
+	case draining, r.Source != settings.SourceDatabase:
+		r.Status, status = "unready", http.StatusServiceUnavailable
+	case len(r.Problems) > 0:
+		r.Status = "degraded"
+	}
+	noStore(c)
+	return sendJSON(c, status, typeJSON, r)
+}
+
+func metricsPage(r *prometheus.Registry) echo.HandlerFunc {
+	serve := echo.WrapHandler(promhttp.HandlerFor(r, promhttp.HandlerOpts{}))
+	return func(c echo.Context) error {
+		noSniff(c)
+		return serve(c)
+	}
+}

@@ -1,0 +1,116 @@
+package httpx
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"platform-settings/internal/settings"
+)
+
+// maxWindow keeps a slip of the pen in "for" from outlasting everybody.
+const maxWindow = 365 * 24 * time.Hour
+
+type maintenanceJSON struct {
+	Active     bool       `json:"active"`
+	Enabled    bool       `json:"enabled"`
+	ReadOnly   bool       `json:"read_only"`
+	Message    string     `json:"message"`
+	RetryAfter int64      `json:"retry_after"` // seconds
+	StartsAt   *time.Time `json:"starts_at"`
+	EndsAt     *time.Time `json:"ends_at"`
+	Since      *time.Time `json:"since"`
+	Until      *time.Time `json:"until"`
+}
+
+func maintenanceOf(m *settings.Maintenance) maintenanceJSON {
+	now := time.Now()
+	return maintenanceJSON{
+		Active: m.Active(now), Enabled: m.Enabled, ReadOnly: m.ReadOnly, Message: m.Message,
+		RetryAfter: int64(cmp.Or(m.RetryAfter, settings.DefaultRetryAfter) / time.Second),
+		StartsAt:   orNull(m.StartsAt), EndsAt: orNull(m.EndsAt),
+		Since: orNull(m.Since(now)), Until: orNull(m.Until(now)),
+	}
+}
+
+// maintenance is public. It has no ETag: the clock alone can change it.
+func (s *Server) maintenance(c echo.Context) error {
+	noStore(c)
+	return sendJSON(c, http.StatusOK, typeJSON, maintenanceOf(s.engine.Maintenance()))
+}
+
+func (s *Server) adminMaintenance(c echo.Context) error {
+	snapshot := s.engine.Current()
+	return sendJSON(c, http.StatusOK, typeJSON, struct {
+		maintenanceJSON
+		Revision settings.Revision `json:"revision"`
+	}{maintenanceOf(snapshot.Maintenance()), snapshot.Revision()})
+}
+
+// putMaintenance replaces the maintenance: what is left out is cleared.
+func (s *Server) putMaintenance(c echo.Context) error {
+	if h := c.Request().Header; h.Values(headerIfMatch) != nil || h.Values(headerIfNoneMatch) != nil {
+		return badPrecondition.because("Maintenance is several settings and has no ETag. Leave If-Match and If-None-Match out, or change a single one below /api/v1/admin/settings/.")
+	}
+	wanted, reason, err := readMaintenance(c)
+	if err != nil {
+		return err
+	}
+	revision, stands, err := s.engine.SetMaintenance(c.Request().Context(), authorOf(c, reason), wanted)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, typeJSON, struct {
+		Revision    settings.Revision `json:"revision"`
+		Maintenance maintenanceJSON   `json:"maintenance"`
+	}{revision, maintenanceOf(stands)})
+}
+
+func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, err error) {
+	var (
+		enabled, readOnly *bool
+		message, length   *string
+		retryAfter        *int64
+		startsAt, endsAt  *time.Time
+	)
+	err = readBody(c,
+		field{"enabled", &enabled}, field{"read_only", &readOnly}, field{"message", &message},
+		field{"retry_after", &retryAfter}, field{"starts_at", &startsAt}, field{"ends_at", &endsAt},
+		field{"for", &length}, field{"reason", &reason})
+	if err != nil {
+		return m, nil, err
+	}
+	if length != nil {
+		if startsAt != nil || endsAt != nil {
+			return m, nil, invalid("for", "is a window from now on, so leave it out, or starts_at and ends_at")
+		}
+		window, err := time.ParseDuration(*length)
+		if err != nil || window <= 0 || window > maxWindow {
+			return m, nil, invalid("for", fmt.Sprintf(`must be a length of time such as "30m" or "1h30m", at most %.0fh`, maxWindow.Hours()))
+		}
+		now := time.Now()
+		startsAt, endsAt = &now, new(now.Add(window))
+	}
+	if enabled == nil && startsAt == nil && endsAt == nil {
+		return m, nil, invalid("enabled", "is required, true or false, unless there is a window: starts_at, ends_at or for")
+	}
+	if retryAfter != nil && (*retryAfter < 1 || *retryAfter > int64(settings.MaxRetryAfter/time.Second)) {
+		return m, nil, invalid("retry_after", fmt.Sprintf("must be 1 to %.0f, in seconds", settings.MaxRetryAfter.Seconds()))
+	}
+	return settings.Maintenance{
+		Enabled: orZero(enabled), ReadOnly: orZero(readOnly), Message: orZero(message),
+		RetryAfter: time.Duration(orZero(retryAfter)) * time.Second,
+		StartsAt:   orZero(startsAt), EndsAt: orZero(endsAt),
+	}, reason, nil
+}
+
+// orZero is the value of a field that may have been left out.
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

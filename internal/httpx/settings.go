@@ -1,0 +1,209 @@
+package httpx
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"platform-settings/internal/settings"
+)
+
+type settingJSON struct {
+	Key         string            `json:"key"`
+	Kind        string            `json:"kind"`
+	Value       settings.Value    `json:"value"`
+	Description string            `json:"description"`
+	Public      bool              `json:"public"`
+	Revision    settings.Revision `json:"revision"`
+	UpdatedAt   time.Time         `json:"updated_at"`
+	UpdatedBy   string            `json:"updated_by"`
+}
+
+func settingOf(s *settings.Setting) settingJSON {
+	return settingJSON{
+		Key: s.Key, Kind: s.Value.Kind().String(), Value: s.Value, Description: s.Description,
+		Public: s.Public, Revision: s.Revision, UpdatedAt: s.UpdatedAt, UpdatedBy: s.UpdatedBy,
+	}
+}
+
+// settings lists what the caller may see, ordered by key.
+func (s *Server) settings(c echo.Context) error {
+	snapshot, err := s.snapshot()
+	if err != nil {
+		return err
+	}
+	authorized := varies(c)
+	list := []settingJSON{}
+	for _, setting := range snapshot.All() {
+		if setting.Public || authorized {
+			list = append(list, settingOf(setting))
+		}
+	}
+	return sendTagged(c, snapshot.Revision(), struct {
+		Revision settings.Revision `json:"revision"`
+		Settings []settingJSON     `json:"settings"`
+	}{snapshot.Revision(), list})
+}
+
+// setting is one that the caller may see. To others a private one does not
+// exist.
+func (s *Server) setting(c echo.Context) error {
+	snapshot, err := s.snapshot()
+	if err != nil {
+		return err
+	}
+	authorized := varies(c)
+	setting := snapshot.Lookup(keyOf(c))
+	switch {
+	case setting == nil && authorized:
+		return settings.ErrNotFound
+	case !authorized && (setting == nil || !setting.Public):
+		return noSuchSetting.because("No public setting has this key. Check its spelling; with a token there may be more to see.")
+	}
+	return sendTagged(c, setting.Revision, settingOf(setting))
+}
+
+func (s *Server) adminSetting(c echo.Context) error {
+	snapshot, err := s.snapshot()
+	if err != nil {
+		return err
+	}
+	setting := snapshot.Lookup(keyOf(c))
+	if setting == nil {
+		return settings.ErrNotFound
+	}
+	return sendTagged(c, setting.Revision, settingOf(setting))
+}
+
+// putSetting changes a setting's value, which an operator may, or creates one
+// or sets public, which takes an admin.
+func (s *Server) putSetting(c echo.Context) error {
+	key, who := keyOf(c), callerOf(c)
+	if err := settings.CheckKey(key); err != nil {
+		return err
+	}
+	condition, err := conditionOf(c.Request().Header)
+	if err != nil {
+		return err
+	}
+	var (
+		raw                           json.RawMessage
+		kindName, description, reason *string
+		public                        *bool
+	)
+	err = readBody(c,
+		field{"value", &raw}, field{"kind", &kindName}, field{"description", &description},
+		field{"public", &public}, field{"reason", &reason})
+	if err != nil {
+		return err
+	}
+	if raw == nil {
+		return invalid("value", "is required")
+	}
+	if public != nil && who.role < administrator {
+		return tooLow(who, administrator, `Setting "public"`)
+	}
+	kind, err := s.kindOf(key, kindName, who)
+	if err != nil {
+		return err
+	}
+	value, err := settings.ParseValue(kind, raw)
+	if err != nil {
+		return err
+	}
+
+	written, err := s.engine.Put(c.Request().Context(), authorOf(c, reason), settings.Put{
+		Key: key, Value: value, Description: description, Public: public,
+		Condition: condition, MayCreate: who.role >= administrator,
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if written.Created {
+		status = http.StatusCreated
+		c.Response().Header().Set(echo.HeaderLocation, "/api/v1/admin/settings/"+key)
+	}
+	c.Response().Header().Set(headerETag, etag(written.Setting.Revision))
+	return sendJSON(c, status, typeJSON, struct {
+		Revision settings.Revision `json:"revision"`
+		Setting  settingJSON       `json:"setting"`
+	}{written.Revision, settingOf(written.Setting)})
+}
+
+// kindOf is the kind that the caller names, else the one that the setting has.
+func (s *Server) kindOf(key string, named *string, who caller) (settings.Kind, error) {
+	if named != nil {
+		return settings.ParseKind(*named)
+	}
+	snapshot, err := s.snapshot()
+	if err != nil {
+		return 0, err
+	}
+	if setting := snapshot.Lookup(key); setting != nil {
+		return setting.Value.Kind(), nil
+	}
+	if who.role < administrator {
+		return 0, settings.ErrMayNotCreate
+	}
+	return 0, invalid("kind", `is required for a new setting: "bool", "int", "float", "text", "time" or "json"`)
+}
+
+func (s *Server) deleteSetting(c echo.Context) error {
+	condition, err := conditionOf(c.Request().Header)
+	if err != nil {
+		return err
+	}
+	var reason *string
+	if err := readBody(c, field{"reason", &reason}); err != nil {
+		return err
+	}
+	written, err := s.engine.Delete(c.Request().Context(), authorOf(c, reason), keyOf(c), condition)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, typeJSON, struct {
+		Revision settings.Revision `json:"revision"`
+	}{written.Revision})
+}
+
+func authorOf(c echo.Context, reason *string) settings.Author {
+	return settings.Author{Actor: callerOf(c).name, Reason: orZero(reason)}
+}
+
+// snapshot is the current one, once there is one from the database: before that
+// nobody can tell which settings exist.
+func (s *Server) snapshot() (*settings.Snapshot, error) {
+	snapshot := s.engine.Current()
+	if snapshot.Source() != settings.SourceDatabase {
+		p := noSnapshot.because("This pod has not read the settings from its database yet. Try again; /readyz says how it is doing.")
+		p.RetryAfter = 1
+		return nil, p
+	}
+	return snapshot, nil
+}
+
+// varies tells caches that the answer depends on the token, and says whether
+// there is one.
+func varies(c echo.Context) (authorized bool) {
+	authorized = callerOf(c).role != 0
+	h := c.Response().Header()
+	h.Set(echo.HeaderVary, echo.HeaderAuthorization)
+	h.Set(echo.HeaderCacheControl, "no-cache")
+	if authorized {
+		h.Set(echo.HeaderCacheControl, "private, no-cache")
+	}
+	return authorized
+}
+
+// sendTagged answers with the revision as ETag, or that it is the caller's
+// already.
+func sendTagged(c echo.Context, r settings.Revision, v any) error {
+	c.Response().Header().Set(headerETag, etag(r))
+	if notModified(c, r) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return sendJSON(c, http.StatusOK, typeJSON, v)
+}
