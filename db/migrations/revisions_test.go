@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,9 @@ import (
 
 	"platform-settings/test/pgtest"
 )
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
 
 // announced is what a notification says.
 type announced struct {
@@ -47,8 +51,10 @@ func listen(t *testing.T, url string) ear {
 func (e ear) upTo(marker *pgx.Conn) (heard []announced) {
 	e.t.Helper()
 	pgtest.Exec(e.t, marker, `SELECT pg_notify((SELECT channel FROM settings_head), '{"revision": -1}')`)
+	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
+	defer cancel()
 	for {
-		n, err := e.conn.WaitForNotification(e.t.Context())
+		n, err := e.conn.WaitForNotification(ctx)
 		if err != nil {
 			e.t.Fatal(err)
 		}
@@ -207,7 +213,9 @@ func TestALogicalSubscribersChangesCount(t *testing.T) {
 	})
 	pgtest.Exec(t, publisher, `BEGIN; INSERT INTO platform_settings (key, value_int) VALUES ('n', 1);
 		UPDATE platform_settings SET value_bool = true WHERE key = 'maintenance_mode'; COMMIT`)
-	n, err := ear.conn.WaitForNotification(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	n, err := ear.conn.WaitForNotification(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
