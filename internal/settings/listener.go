@@ -133,14 +133,15 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel string, er
 	if _, err := conn.Exec(ctx, `SET idle_session_timeout = 0`); err != nil {
 		return nil, "", fmt.Errorf("keep the session from being ended when idle: %w", err)
 	}
-	head, err := readHead(ctx, conn)
+	var standby bool
+	err = conn.QueryRow(ctx, `SELECT channel, pg_is_in_recovery() FROM public.settings_head`).Scan(&channel, &standby)
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("read the channel's name: %w", err)
 	}
-	if head.standby {
+	if standby {
 		return nil, "", errNoChannel
 	}
-	return conn, head.channel, nil
+	return conn, channel, nil
 }
 
 // handler is what pgxlisten calls, on its read loop: it only decodes and hands
