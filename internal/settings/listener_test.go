@@ -123,6 +123,7 @@ func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
 		}
 	})
 	dark.Store(true)
+	conn := pgtest.Connect(t, url)
 	// Also when the pod's own write made it look at the table before the poll did.
 	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil {
 		t.Fatal(err)
@@ -132,7 +133,11 @@ func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
 		t.Error("nothing was logged")
 	}
 	dark.Store(false)
-	until(t, "the listener is live again", e.listening)
+	until(t, "another connection is live", func() bool {
+		return testutil.ToFloat64(e.metrics.reconnects) >= 1 && e.listening()
+	})
+	pgtest.Exec(t, conn, flip)
+	until(t, "it announces the next commit", func() bool { return e.listener.has(3) })
 }
 
 // Guarantee 7: commits that are announced in time never look like deafness.
