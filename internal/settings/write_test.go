@@ -66,7 +66,8 @@ func TestAWriteThatChangesNothingAnswersTheRevisionThatStands(t *testing.T) {
 }
 
 func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
-	e, _ := liveEngine(t, pgtest.Database(t), nil)
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
 	put := func(v int64, c Condition) error {
 		_, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(v), Condition: c, MayCreate: true})
 		return err
@@ -91,24 +92,25 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 		}
 	}
 
-	// Of many that hold the same revision, one wins.
+	// Others change it while two wait for its lock: what they knew is old.
 	have := e.Current().Lookup("k").Revision
-	var wg sync.WaitGroup
-	results := make([]error, 8)
-	for i := range results {
-		wg.Go(func() { results[i] = put(int64(100+i), Condition{Revisions: []Revision{have}}) })
+	dba := pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `BEGIN; UPDATE platform_settings SET value_int = 99 WHERE key = 'k'`)
+	results := make(chan error, 2)
+	for range cap(results) {
+		go func() { results <- put(100, Condition{Revisions: []Revision{have}}) }()
 	}
-	wg.Wait()
-	won := 0
-	for _, err := range results {
-		if err == nil {
-			won++
-		} else if _, conflict := errors.AsType[*ConflictError](err); !conflict {
-			t.Error(err)
+	until(t, "both wait", func() (both bool) {
+		err := dba.QueryRow(t.Context(), `SELECT count(*) = 2 FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&both)
+		return err == nil && both
+	})
+	pgtest.Exec(t, dba, `COMMIT`)
+	for range cap(results) {
+		err := <-results
+		if conflict, ok := errors.AsType[*ConflictError](err); !ok || conflict.Have != have+1 {
+			t.Errorf("%v, want a conflict with revision %d", err, have+1)
 		}
-	}
-	if won != 1 {
-		t.Errorf("%d writers won, want one", won)
 	}
 }
 
