@@ -94,14 +94,14 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 
 	// Others change it while two wait for its lock: what they knew is old.
 	have := e.Current().Lookup("k").Revision
-	dba := pgtest.Connect(t, url)
+	dba, watcher := pgtest.Connect(t, url), pgtest.Connect(t, url)
 	pgtest.Exec(t, dba, `BEGIN; UPDATE platform_settings SET value_int = 99 WHERE key = 'k'`)
 	results := make(chan error, 2)
 	for range cap(results) {
 		go func() { results <- put(100, Condition{Revisions: []Revision{have}}) }()
 	}
 	until(t, "both wait", func() (both bool) {
-		err := dba.QueryRow(t.Context(), `SELECT count(*) = 2 FROM pg_stat_activity
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) = 2 FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&both)
 		return err == nil && both
 	})
