@@ -24,6 +24,9 @@ func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	c.MaxConns = 4
+	// A server that went away leaves dead connections behind. A write should not
+	// be what finds them, however lately they were used.
+	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	return c, nil
 }
 

@@ -252,3 +252,18 @@ func TestAnUnreachableDatabaseIsUnavailable(t *testing.T) {
 	}
 	until(t, "the status says so", func() bool { return len(e.Status().Problems) > 1 })
 }
+
+// A server that restarted has closed the pool's connections; the next write
+// finds a new one.
+func TestTheFirstWriteAfterARestartIsMade(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
+	admin := pgtest.Connect(t, url)
+	for i := range 5 {
+		if _, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(int64(i)), MayCreate: true}); err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Exec(t, admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	}
+}
