@@ -75,7 +75,6 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 		Registry:       registry,
 	})
 
-	context.AfterFunc(ctx, func() { log.Info("draining: no new connections, what is under way may finish") })
 	group, serving := errgroup.WithContext(ctx)
 	running, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()

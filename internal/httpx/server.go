@@ -156,6 +156,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 
+	s.log.Info("draining: no new connections, what is under way may finish")
 	s.draining.Store(true)
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
