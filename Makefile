@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
 	@go build -o bin/dev ./cmd/dev && exec bin/dev
@@ -8,6 +8,9 @@ run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
 test: ## every test, on real PostgreSQL
 	go test -shuffle=on ./...
 	cd test/compose && go test ./...
+
+test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; fetches what is not installed
+	test/postgres-versions/run.sh $(MAJORS)
 
 check: ## formatting, vet, staticcheck, tidiness, and every test with the race detector
 	@test -z "$$(go tool gofumpt -l .)" || { go tool gofumpt -d . ; exit 1; }
@@ -24,4 +27,4 @@ schema: ## write db/schema.sql from a migrated database, DATABASE_URL
 build: ## bin/api
 	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
 
-.PHONY: help run test check schema build
+.PHONY: help run test test-postgres check schema build

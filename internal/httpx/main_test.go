@@ -82,6 +82,12 @@ func runEngine(t *testing.T, engine *settings.Engine) {
 	if err := engine.Ready(waiting); err != nil {
 		t.Fatal(err)
 	}
+	for engine.Status().Listener != "live" { // the poller may have been first
+		if waiting.Err() != nil {
+			t.Fatal("the listener never was live")
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // service is a server on an address of its own.
