@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -32,6 +33,8 @@ type config struct {
 	PodName           podName      `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
 	SettingsTTL       ttl          `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; at least 50ms (default 10s)"`
 	MaintenanceMode   *onOff       `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
+	MaxStaleness      staleness    `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
+	LastGoodFile      filePath     `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
 	AdminTokens       httpx.Tokens `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; none: no admin API"`
 	UpstreamURL       upstreamURL  `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
 	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
@@ -47,6 +50,8 @@ type (
 	address     string
 	podName     string
 	ttl         time.Duration
+	staleness   time.Duration
+	filePath    string
 	onOff       bool
 	upstreamURL struct{ *url.URL }
 	prefixes    []netip.Prefix
@@ -84,6 +89,19 @@ var parsers = map[reflect.Type]env.ParserFunc{
 			return nil, fmt.Errorf("%v is not between %v and 1h", d, settings.MinTTL)
 		}
 		return ttl(d), nil
+	},
+	reflect.TypeFor[staleness](): func(s string) (any, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return nil, fmt.Errorf("%q is not 0 or a duration such as 30s", s)
+		}
+		return staleness(d), nil
+	},
+	reflect.TypeFor[filePath](): func(s string) (any, error) {
+		if info, err := os.Stat(filepath.Dir(s)); err != nil || !info.IsDir() {
+			return nil, fmt.Errorf("%q is not in a directory that exists", s)
+		}
+		return filePath(s), nil
 	},
 	reflect.TypeFor[onOff](): func(s string) (any, error) {
 		switch strings.ToLower(s) {
@@ -150,6 +168,10 @@ func readConfig(environment map[string]string) (config, error) {
 	}
 	if c.DatabaseURL == "" {
 		return config{}, errors.New("DATABASE_URL is required: the service never invents a database of its own")
+	}
+	if c.MaxStaleness != 0 && time.Duration(c.MaxStaleness) < 2*time.Duration(c.SettingsTTL) {
+		return config{}, fmt.Errorf("MAX_STALENESS is %v, and must be at least twice SETTINGS_TTL, which is %v",
+			time.Duration(c.MaxStaleness), time.Duration(c.SettingsTTL))
 	}
 	c.ListenDatabaseURL = cmp.Or(c.ListenDatabaseURL, c.DatabaseURL)
 	c.PodName = cmp.Or(c.PodName, defaultPodName())

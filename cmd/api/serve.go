@@ -55,12 +55,15 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	engine, err := settings.New(settings.Config{
-		Pool:        pool,
-		Listen:      listenConfig,
-		TTL:         time.Duration(c.SettingsTTL),
-		Maintenance: (*bool)(c.MaintenanceMode),
-		Log:         log,
-		Registerer:  registry,
+		Pool:         pool,
+		Listen:       listenConfig,
+		TTL:          time.Duration(c.SettingsTTL),
+		Before:       func(ctx context.Context) error { return migrateUntilDone(ctx, c, log) },
+		LastGoodFile: string(c.LastGoodFile),
+		MaxStaleness: time.Duration(c.MaxStaleness),
+		Maintenance:  (*bool)(c.MaintenanceMode),
+		Log:          log,
+		Registerer:   registry,
 	})
 	if err != nil {
 		return err
@@ -78,14 +81,7 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	group, serving := errgroup.WithContext(ctx)
 	running, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
-	group.Go(func() error {
-		if c.Migrate == "up" {
-			if err := migrateUntilDone(serving, c, log); err != nil {
-				return err
-			}
-		}
-		return engine.Run(running)
-	})
+	group.Go(func() error { return engine.Run(running) })
 	group.Go(func() error {
 		defer stopEngine()
 		waiting, cancel := context.WithTimeout(serving, firstTruth)
@@ -109,6 +105,9 @@ func migrateUp(ctx context.Context, c config, log *zap.Logger) error {
 // be reached; then the pod serves on what it has. It returns an error when the
 // database was reached and trying again would not help, nil when ctx ends.
 func migrateUntilDone(ctx context.Context, c config, log *zap.Logger) error {
+	if c.Migrate == "off" {
+		return nil
+	}
 	for said := false; ; {
 		err := migrateUp(ctx, c, log)
 		if err == nil || ctx.Err() != nil {

@@ -41,6 +41,7 @@ var (
 	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
 	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
 	underMaintenance    = problemType{http.StatusServiceUnavailable, "maintenance", "Under maintenance"}
+	staleSettings       = problemType{http.StatusServiceUnavailable, "stale", "This pod may be out of date"}
 	noSnapshot          = problemType{http.StatusServiceUnavailable, "no-snapshot", "The settings are not known yet"}
 	settingLocked       = problemType{http.StatusServiceUnavailable, "setting-locked", "The setting is locked"}
 	databaseUnavailable = problemType{http.StatusServiceUnavailable, "database-unavailable", "The database is not available"}

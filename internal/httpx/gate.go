@@ -12,28 +12,51 @@ import (
 	"platform-settings/internal/settings"
 )
 
-// gate turns requests away while maintenance is on. A request that has passed
-// may finish.
+// gate turns requests away while maintenance is on, or while this pod cannot
+// know whether it is. A request that has passed may finish.
 func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		m := s.engine.Maintenance()
-		if open(m, c.Request().Method) {
-			return next(c)
+		if p := s.closed(c.Request().Method); p != nil {
+			return s.refuse(c, p)
 		}
-		return s.refuse(c, m)
+		return next(c)
 	}
 }
 
 // verdict tells a proxy in front what the gate would do with the request that
 // it asks about.
 func (s *Server) verdict(c echo.Context) error {
-	m := s.engine.Maintenance()
-	if !open(m, originalMethod(c.Request())) {
-		return s.refuse(c, m)
+	if p := s.closed(originalMethod(c.Request())); p != nil {
+		return s.refuse(c, p)
 	}
 	noStore(c)
 	return send(c, http.StatusOK, typeText, []byte("open\n"))
 }
+
+// closed is why the gate is closed to a method; nil: it is open.
+func (s *Server) closed(method string) *problem {
+	m := s.engine.Maintenance()
+	stale := s.engine.Stale()
+	if !stale && open(m, method) {
+		return nil
+	}
+	now := time.Now()
+	if stale && !m.Active(now) {
+		p := staleSettings.because("This pod has lost its database for so long that it may not know about a change, so it turns requests away. It opens again by itself; /readyz says how it is doing.")
+		p.RetryAfter = retryAfter(staleRetry)
+		return p
+	}
+	p := underMaintenance.because("%s", m.Message)
+	if m.Message == "" {
+		p.Detail = "The platform is under maintenance. Please try again later."
+	}
+	p.Until = orNull(m.Until(now))
+	p.RetryAfter = retryAfter(m.RetryIn(now))
+	return p
+}
+
+// staleRetry is when to try a pod again that has lost its database.
+const staleRetry = 10 * time.Second
 
 func open(m *settings.Maintenance, method string) bool {
 	if !m.ActiveNow() {
@@ -54,16 +77,8 @@ func originalMethod(r *http.Request) string {
 }
 
 // refuse is the gate's 503, in the form that the caller likes best.
-func (s *Server) refuse(c echo.Context, m *settings.Maintenance) error {
+func (s *Server) refuse(c echo.Context, p *problem) error {
 	s.metrics.rejections.Inc()
-	now := time.Now()
-	p := underMaintenance.because("%s", m.Message)
-	if m.Message == "" {
-		p.Detail = "The platform is under maintenance. Please try again later."
-	}
-	p.Until = orNull(m.Until(now))
-	p.RetryAfter = retryAfter(m.RetryIn(now))
-
 	noStore(c)
 	header := c.Response().Header()
 	header.Set(echo.HeaderVary, echo.HeaderAccept)

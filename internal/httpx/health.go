@@ -40,7 +40,7 @@ func (s *Server) readyz(c echo.Context) error {
 	}
 	status := http.StatusOK
 	switch {
-	case draining, r.Source != settings.SourceDatabase:
+	case draining, !r.Source.Known():
 		r.Status, status = "unready", http.StatusServiceUnavailable
 	case len(r.Problems) > 0:
 		r.Status = "degraded"

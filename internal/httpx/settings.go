@@ -173,11 +173,11 @@ func authorOf(c echo.Context, reason *string) settings.Author {
 	return settings.Author{Actor: callerOf(c).name, Reason: orZero(reason)}
 }
 
-// snapshot is the current one, once there is one from the database: before that
-// nobody can tell which settings exist.
+// snapshot is the current one, once there is one from the database or the
+// last-good file: before that nobody can tell which settings exist.
 func (s *Server) snapshot() (*settings.Snapshot, error) {
 	snapshot := s.engine.Current()
-	if snapshot.Source() != settings.SourceDatabase {
+	if !snapshot.Source().Known() {
 		p := noSnapshot.because("This pod has not read the settings from its database yet. Try again; /readyz says how it is doing.")
 		p.RetryAfter = 1
 		return nil, p

@@ -39,6 +39,10 @@
 //	rows changed, triggers off   the poll compares content (a digest), not only the revision
 //	the connection is lost       reconnect, then a full read
 //	the database went back       a full read with a lower revision is adopted, and said aloud
+//	a pooler swallows LISTEN     recognised when connecting; the poll goes on alone
+//	the triggers are off         the poll looks at them too, and says so
+//	no database at the start     the last-good file, else MAINTENANCE_MODE, else defaults
+//	cut off for MAX_STALENESS    Stale, so that the gate closes; a confirmation opens it
 //
 // # Guarantees
 //

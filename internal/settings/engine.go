@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,21 @@ type Config struct {
 	// DefaultTTL; at least MinTTL.
 	TTL time.Duration
 
-	// Maintenance is the switch until the database was read. Nil: off.
+	// Before runs once, before the database is first used: it brings the schema
+	// up to date, say. Its error ends Run. Nil: nothing runs.
+	Before func(context.Context) error
+
+	// LastGoodFile is where the last snapshot from the database is kept, and
+	// read from at the start of Run. It holds settings that are not public, and
+	// is readable by its owner only. Empty: there is none.
+	LastGoodFile string
+
+	// MaxStaleness is how long after the database last confirmed the snapshot
+	// [Engine.Stale] says that it is stale. 0: never. At least twice the TTL.
+	MaxStaleness time.Duration
+
+	// Maintenance is the switch until the database or the last-good file was
+	// read. Nil: off.
 	Maintenance *bool
 
 	// Log gets transitions, not retries. Nil: nothing is logged.
@@ -55,14 +70,18 @@ type Engine struct {
 	log     *zap.Logger
 	metrics *metrics
 
+	before       func(context.Context) error
+	lastGood     string // the file; "": none
+	maxStaleness time.Duration
+
 	slots   []slotKey // fixed once running
 	initial *bool     // MAINTENANCE_MODE
 	running atomic.Bool
 
 	state     atomic.Pointer[state]
-	confirmed atomic.Int64 // when the database last confirmed the snapshot; Unix nanoseconds
-	inbox     chan event   // to the writer
-	listener  *listener    // nil: none
+	confirmed atomic.Pointer[time.Time] // as of when the database last confirmed the snapshot
+	inbox     chan event                // to the writer
+	listener  *listener                 // nil: none
 	poller    *poller
 
 	mu       sync.Mutex
@@ -84,16 +103,20 @@ func New(c Config) (*Engine, error) {
 	case c.TTL < 0 || c.TTL > 0 && c.TTL < MinTTL:
 		return nil, fmt.Errorf("settings: Config.TTL is %v; it must be at least %v", c.TTL, MinTTL)
 	}
-	e := &Engine{
-		pool:     c.Pool,
-		ttl:      c.TTL,
-		log:      c.Log,
-		initial:  c.Maintenance,
-		inbox:    make(chan event, inboxSize),
-		problems: map[string]string{},
+	ttl := cmp.Or(c.TTL, DefaultTTL)
+	if c.MaxStaleness != 0 && c.MaxStaleness < 2*ttl {
+		return nil, fmt.Errorf("settings: Config.MaxStaleness is %v; it must be at least twice the TTL of %v", c.MaxStaleness, ttl)
 	}
-	if e.ttl == 0 {
-		e.ttl = DefaultTTL
+	e := &Engine{
+		pool:         c.Pool,
+		ttl:          ttl,
+		log:          c.Log,
+		before:       c.Before,
+		lastGood:     c.LastGoodFile,
+		maxStaleness: c.MaxStaleness,
+		initial:      c.Maintenance,
+		inbox:        make(chan event, inboxSize),
+		problems:     map[string]string{},
 	}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -115,17 +138,29 @@ func New(c Config) (*Engine, error) {
 
 // Run keeps the snapshot in step until ctx ends, and then returns nil. No fault
 // of the database ends it: it goes on trying, and says so in the log, in the
-// metrics and in [Engine.Status].
+// metrics and in [Engine.Status]. Only Config.Before can end it with an error.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.running.Swap(true) {
 		return errors.New("settings: Run was called twice")
 	}
+	e.loadLastGood()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { e.write(ctx); return nil })
-	group.Go(func() error { e.poller.run(ctx); return nil })
-	if e.listener != nil {
-		group.Go(func() error { e.listener.run(ctx); return nil })
+	if e.lastGood != "" {
+		group.Go(func() error { e.keepLastGood(ctx); return nil })
 	}
+	group.Go(func() error {
+		if e.before != nil {
+			if err := e.before(ctx); err != nil {
+				return err
+			}
+		}
+		group.Go(func() error { e.poller.run(ctx); return nil })
+		if e.listener != nil {
+			group.Go(func() error { e.listener.run(ctx); return nil })
+		}
+		return nil
+	})
 	return group.Wait()
 }
 
@@ -194,8 +229,10 @@ func (e *Engine) publish(s *Snapshot) {
 	close(old.superseded)
 }
 
-// confirm notes that the database has just confirmed the snapshot.
-func (e *Engine) confirm() { e.confirmed.Store(time.Now().UnixNano()) }
+// confirm notes that the database confirmed the snapshot as of a time: when the
+// query began, for its answer may have waited in a buffer of a pod that was
+// stopped. A notification may too, so commits confirm nothing.
+func (e *Engine) confirm(asOf time.Time) { e.confirmed.Store(&asOf) }
 
 // inboxSize lets the listener hand over a burst without waiting for the writer,
 // who then applies it in one go.
@@ -211,7 +248,8 @@ type event struct {
 type reading struct {
 	revision Revision
 	settings map[string]*Setting
-	base     *Snapshot     // the current one when the read began
+	began    time.Time
+	base     *Snapshot     // the current one then
 	heard    bool          // on the listener's own connection
 	adopted  chan struct{} // closed when the writer has dealt with it
 }
@@ -279,7 +317,6 @@ func (e *Engine) apply(first *commit) (next event, more bool) {
 	}
 	if revision != current.revision {
 		e.publish(current.with(revision, changes, e.slots))
-		e.confirm()
 		e.checkKinds()
 	}
 	return next, more
@@ -311,7 +348,7 @@ func (e *Engine) adopt(r *reading) {
 		return // late: the commits applied meanwhile are newer
 	case next.revision == current.revision:
 		if next.digest == current.digest {
-			e.confirm()
+			e.confirm(r.began)
 			return
 		}
 		e.metrics.repairs.WithLabelValues("unannounced").Inc()
@@ -330,7 +367,7 @@ func (e *Engine) adopt(r *reading) {
 		}
 	}
 	e.publish(next)
-	e.confirm()
+	e.confirm(r.began)
 	e.checkKinds()
 }
 
@@ -344,25 +381,27 @@ func (e *Engine) checkKinds() {
 			wrong = append(wrong, fmt.Sprintf("setting %q is of kind %s, the program expects %s", slot.key, s.Value.kind, slot.kind))
 		}
 	}
-	e.problem("kinds", strings.Join(wrong, "; "))
+	e.problem("kinds", strings.Join(wrong, "; "), nil)
 }
 
 // problem sets what is wrong with a topic, "" for nothing. It is logged when it
-// begins and when it ends, not on each repetition; the first text stands.
-func (e *Engine) problem(topic, text string) {
+// begins, when it becomes another, and when it ends, not on each repetition; so
+// the text says only what is wrong, and cause, which may differ each time, the
+// rest.
+func (e *Engine) problem(topic, text string, cause error) {
 	e.mu.Lock()
-	old, had := e.problems[topic]
-	switch {
-	case text == "":
+	old := e.problems[topic]
+	if text == "" {
 		delete(e.problems, topic)
-	case !had:
+	} else {
 		e.problems[topic] = text
 	}
 	e.mu.Unlock()
 	switch {
-	case text == "" && had:
+	case text == old:
+	case text == "":
 		e.log.Info("recovered", zap.String("topic", topic), zap.String("was", old))
-	case text != "" && !had:
-		e.log.Warn("degraded", zap.String("topic", topic), zap.String("problem", text))
+	default:
+		e.log.Warn("degraded", zap.String("topic", topic), zap.String("problem", text), zap.Error(cause))
 	}
 }

@@ -1,8 +1,10 @@
 package settings
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -78,4 +80,47 @@ func code(err error) string {
 		return pg.Code
 	}
 	return ""
+}
+
+var (
+	errStandby = errors.New("the server is a standby")
+	errNoHead  = errors.New("the table settings_head is empty")
+)
+
+// explain says in plain words what kind of failure a failed connection or read
+// is, and what mends it. It holds nothing that changes from one try to the next,
+// and nothing secret.
+func explain(err error) string {
+	switch {
+	case errors.Is(err, errPooler):
+		return errPooler.Error() + "; set LISTEN_DATABASE_URL to a direct line to the server"
+	case errors.Is(err, errStandby):
+		return "the server is a standby; let DATABASE_URL name every server, with target_session_attrs=read-write"
+	case errors.Is(err, errNoHead):
+		return "the table settings_head is empty; restore its row"
+	case errors.Is(err, errDeaf), errors.Is(err, errRotated), errors.Is(err, errWentBack):
+		return err.Error()
+	}
+	switch c := code(err); {
+	case strings.HasPrefix(c, "28"):
+		return "the role or its password is refused (SQLSTATE " + c + ")"
+	case c == "3D000":
+		return "the database does not exist"
+	case c == "42501":
+		return "the role lacks a right that it needs"
+	case c == "42P01", c == "42703", c == "42883":
+		return "the schema does not fit this binary: missing or too old (run api migrate up), or too new (run a newer binary)"
+	case c == "53300":
+		return "the server takes no more connections"
+	case c == "55000", strings.HasPrefix(c, "57P"):
+		return "the server is starting, stopping, or ended the connection"
+	case c == "57014":
+		return "the server cancelled the query"
+	case c != "":
+		return "the server refused (SQLSTATE " + c + ")"
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "the server does not answer in time"
+	}
+	return "the server cannot be reached, or the connection broke"
 }

@@ -21,14 +21,17 @@ const (
 	readTimeout    = 5 * time.Second
 	firstBackoff   = 20 * time.Millisecond
 	mostBackoff    = time.Second
+
+	// poolerBackoff is for a pooler in transaction mode, which only a change of
+	// somebody's configuration can mend.
+	poolerBackoff = 30 * time.Second
 )
 
 // Why a listener was ended by its own engine.
 var (
-	errWentBack  = errors.New("the database went back")
-	errDeaf      = errors.New("the poll found a commit that the listener never announced")
-	errRotated   = errors.New("the channel has another name now")
-	errNoChannel = errors.New("the server is a standby, which cannot LISTEN")
+	errWentBack = errors.New("the database went back")
+	errDeaf     = errors.New("the poll found a commit that the listener never announced")
+	errRotated  = errors.New("the channel has another name now")
 )
 
 // listener hears commits and hands them to the writer. Each connection is a
@@ -63,7 +66,10 @@ func (l *listener) run(ctx context.Context) {
 			wait = firstBackoff
 		}
 		l.engine.metrics.reconnects.Inc()
-		l.engine.problem("listener", "not listening, changes arrive by the poll alone: "+err.Error())
+		l.engine.problem("listener", "not listening, changes arrive by the poll alone: "+explain(err), err)
+		if errors.Is(err, errPooler) {
+			wait = poolerBackoff
+		}
 		select {
 		case <-time.After(wait/2 + rand.N(wait)):
 		case <-ctx.Done():
@@ -139,7 +145,10 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel string, er
 		return nil, "", fmt.Errorf("read the channel's name: %w", err)
 	}
 	if standby {
-		return nil, "", errNoChannel
+		return nil, "", errStandby
+	}
+	if err := checkPooler(ctx, conn, l.config); err != nil {
+		return nil, "", err
 	}
 	return conn, channel, nil
 }
@@ -165,7 +174,7 @@ func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) e
 	h.l.hear(r.revision)
 	h.wasLive = true
 	h.l.live.Store(true)
-	h.l.engine.problem("listener", "")
+	h.l.engine.problem("listener", "", nil)
 	return nil
 }
 

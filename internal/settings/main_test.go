@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"platform-settings/db/migrations"
+	"platform-settings/test/pgserver"
 	"platform-settings/test/pgtest"
 )
 
@@ -118,4 +120,16 @@ func headRevision(t *testing.T, conn *pgx.Conn) (r Revision) {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// dedicated is for servers that a test kills.
+var dedicated = pgserver.Config{}
+
+// migrated brings a database that is not cloned from the template up to date.
+func migrated(t *testing.T, url string) string {
+	t.Helper()
+	if err := migrations.Up(t.Context(), url, zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	return url
 }

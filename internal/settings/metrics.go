@@ -44,6 +44,8 @@ func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
 		func() float64 { return yes(e.listening()) })
 	gauge("settings_problems", "What is degraded now, as listed by /readyz.",
 		func() float64 { return float64(len(e.Status().Problems)) })
+	gauge("settings_stale", "1 while the snapshot is older than MAX_STALENESS and this pod has closed its gate.",
+		func() float64 { return yes(e.Stale()) })
 	gauge("settings_maintenance_active", "1 while this pod's maintenance is on.",
 		func() float64 { return yes(e.Maintenance().ActiveNow()) })
 

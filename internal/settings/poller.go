@@ -53,17 +53,18 @@ func (p *poller) run(ctx context.Context) {
 		}
 
 		p.working.Store(err == nil)
+		p.engine.checkStale()
 		ttl := p.engine.ttl
 		wait := ttl - rand.N(ttl/5)
 		switch {
 		case err != nil:
 			p.engine.metrics.polls.WithLabelValues("failed").Inc()
-			p.engine.problem("poll", "the database cannot be read: "+err.Error())
+			p.engine.problem("poll", "the database cannot be read: "+explain(err), err)
 			wait = min(wait, backoff/2+rand.N(backoff))
 			backoff = min(2*backoff, mostBackoff)
 		default:
 			p.engine.metrics.polls.WithLabelValues("ok").Inc()
-			p.engine.problem("poll", "")
+			p.engine.problem("poll", "", nil)
 			backoff = firstBackoff
 			if p.unheard != 0 {
 				wait = min(wait, suspicion)
@@ -87,13 +88,18 @@ func (p *poller) run(ctx context.Context) {
 func (p *poller) poll(ctx context.Context) error {
 	e := p.engine
 	p.checkHearing()
-	base := e.Current()
+	base, began := e.Current(), time.Now()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	head, err := readHead(ctx, e.pool)
 	if err != nil {
 		return err
 	}
+	text := ""
+	if head.triggers != "" {
+		text = head.triggers + ": changes may go unnumbered and unannounced until the poll finds them; run the migrations' ALTER TABLE … ENABLE ALWAYS TRIGGER again"
+	}
+	e.problem("triggers", text, nil)
 	switch {
 	case !e.listening():
 	case e.listener.stale(head.channel):
@@ -103,7 +109,7 @@ func (p *poller) poll(ctx context.Context) error {
 		p.unheard, p.unheardSince = head.revision, time.Now()
 	}
 	if base.source == SourceDatabase && head.revision == base.revision && head.digest == base.digest && !head.standby {
-		e.confirm()
+		e.confirm(began)
 		return nil
 	}
 	if now := e.Current(); now != base && now.revision >= head.revision {

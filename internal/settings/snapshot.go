@@ -12,9 +12,14 @@ type Source string
 // The sources, the best first.
 const (
 	SourceDatabase    Source = "database"
+	SourceFile        Source = "file"        // the last-good file, until the database was read
 	SourceEnvironment Source = "environment" // MAINTENANCE_MODE, until the database was read
 	SourceDefault     Source = "default"     // nothing is set
 )
+
+// Known says whether the values are settings that the database once held, now
+// or when the file was written.
+func (s Source) Known() bool { return s == SourceDatabase || s == SourceFile }
 
 // Snapshot is every setting as of one revision. It is immutable, so it can be
 // kept and read from any goroutine for as long as one likes.

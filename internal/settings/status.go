@@ -11,8 +11,9 @@ type Status struct {
 	Source   Source
 	Revision Revision
 
-	// Age is the time since the database last confirmed the snapshot, by a
-	// commit, a read or a poll. Zero before the first.
+	// Age is the time since the database last confirmed the snapshot, by a poll
+	// or a full read: at most a TTL and a little while all is well. Zero before
+	// the first.
 	Age time.Duration
 
 	// Listener is "live", "connecting", or "polling" where changes arrive by
@@ -25,10 +26,11 @@ type Status struct {
 
 // Status tells how the engine is doing now.
 func (e *Engine) Status() Status {
+	e.checkStale() // the poller's own look may be a retry away
 	current := e.Current()
 	s := Status{Source: current.source, Revision: current.revision, Listener: "connecting"}
-	if at := e.confirmed.Load(); at != 0 {
-		s.Age = time.Since(time.Unix(0, at))
+	if at := e.confirmed.Load(); at != nil {
+		s.Age = since(*at)
 	}
 	switch {
 	case e.listening():
@@ -45,4 +47,32 @@ func (e *Engine) Status() Status {
 		s.Problems = append(s.Problems, topic+": "+e.problems[topic])
 	}
 	return s
+}
+
+// since is the time that has passed, by the clock that shows more of it: the
+// monotonic one may stand still while a machine sleeps, the other may be set
+// back.
+func since(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+}
+
+// Stale says whether the database has not confirmed the snapshot for longer than
+// Config.MaxStaleness, or never did since the start: what a pod that was cut off
+// serves may be old. Always false where that is 0, and then without a clock.
+func (e *Engine) Stale() bool {
+	if e.maxStaleness == 0 {
+		return false
+	}
+	at := e.confirmed.Load()
+	return at == nil || since(*at) > e.maxStaleness
+}
+
+// checkStale reports when the snapshot becomes stale, and when it no longer is.
+func (e *Engine) checkStale() {
+	text := ""
+	if e.Stale() {
+		text = "not confirmed by the database for longer than MAX_STALENESS: this pod has closed its gate"
+	}
+	e.problem("staleness", text, nil)
 }

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -11,18 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// PoolConfig is a pool that suits an engine: a few connections, deadlines on
-// connecting, and no prepared statements, so that a pooler between is no
-// obstacle. What the URL itself says comes first.
+// PoolConfig is a pool of a few connections that suits an engine. What the URL
+// itself says comes first.
 func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	prepare(c.ConnConfig, applicationName)
-	if c.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	}
 	c.MaxConns = 4
 	// A server that went away leaves dead connections behind. A write should not
 	// be what finds them, however lately they were used.
@@ -41,11 +36,15 @@ func ListenConfig(databaseURL, applicationName string) (*pgx.ConnConfig, error) 
 }
 
 // prepare sets what every connection needs: a name that a DBA recognises in
-// pg_stat_activity, and a way to notice a link that went dark, which PostgreSQL's
-// protocol has no ping for.
+// pg_stat_activity; a deadline on connecting; a way to notice a link that went
+// dark, which PostgreSQL's protocol has no ping for; and no prepared statements,
+// which a pooler between may not know.
 func prepare(c *pgx.ConnConfig, applicationName string) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = applicationName
+	}
+	if c.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
@@ -68,16 +67,25 @@ type head struct {
 	channel  string
 	standby  bool
 	digest   int64
+	triggers string // what is wrong with them; "" for nothing
 }
 
-// readHead reads the revision, the channel and a digest of the content: the XOR
-// of the rows' own hashes. It needs no order and no transfer of the rows, and a
-// snapshot keeps its own up to date row by row.
+// readHead reads the revision, the channel, whether the triggers stand as they
+// were made (ENABLE ALWAYS), and a digest of the content: the XOR of the rows'
+// own hashes. It needs no order and no transfer of the rows, and a snapshot keeps
+// its own up to date row by row.
 func readHead(ctx context.Context, q querier) (h head, err error) {
 	err = q.QueryRow(ctx, `
 		SELECT h.revision, h.channel, pg_is_in_recovery(),
-		       (SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s)
-		  FROM public.settings_head h`).Scan(&h.revision, &h.channel, &h.standby, &h.digest)
+		       (SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s),
+		       (SELECT coalesce(string_agg(want.name || CASE t.tgenabled
+		                 WHEN 'D' THEN ' is disabled' WHEN 'O' THEN ' is skipped by replicas' WHEN 'R' THEN ' runs on replicas only'
+		                 ELSE ' is missing' END, ', ' ORDER BY want.name), '')
+		          FROM (VALUES ('settings_stamp', 'public.platform_settings'), ('settings_row', 'public.platform_settings'),
+		                       ('settings_truncate', 'public.platform_settings'), ('settings_commit', 'public.settings_commits')) want (name, owner)
+		          LEFT JOIN pg_trigger t ON t.tgname = want.name AND t.tgrelid = to_regclass(want.owner)
+		         WHERE t.tgenabled IS DISTINCT FROM 'A')
+		  FROM public.settings_head h`).Scan(&h.revision, &h.channel, &h.standby, &h.digest, &h.triggers)
 	if err != nil {
 		return head{}, fmt.Errorf("read the head: %w", err)
 	}
@@ -97,7 +105,7 @@ func (e *Engine) read(ctx context.Context, q querier) (*reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("no answer within %v", readTimeout))
 	defer cancel()
 	e.metrics.reads.Inc()
-	r := &reading{base: e.Current(), settings: map[string]*Setting{}, adopted: make(chan struct{})}
+	r := &reading{began: time.Now(), base: e.Current(), settings: map[string]*Setting{}, adopted: make(chan struct{})}
 	rows, err := q.Query(ctx, `
 		SELECT h.revision, pg_is_in_recovery(), s.key IS NOT NULL, `+settingColumns+`
 		  FROM (SELECT revision FROM public.settings_head LIMIT 1) h
@@ -115,7 +123,7 @@ func (e *Engine) read(ctx context.Context, q querier) (*reading, error) {
 			return nil, fmt.Errorf("read the settings: %w", err)
 		}
 		if standby {
-			return nil, errors.New("read the settings: the server is a standby, which may lag behind")
+			return nil, fmt.Errorf("read the settings: %w", errStandby)
 		}
 		if exists {
 			s := row.setting()
@@ -126,7 +134,7 @@ func (e *Engine) read(ctx context.Context, q querier) (*reading, error) {
 		return nil, fmt.Errorf("read the settings: %w", err)
 	}
 	if heads == 0 {
-		return nil, errors.New("read the settings: the table settings_head is empty; migrate down and up, or restore it")
+		return nil, fmt.Errorf("read the settings: %w", errNoHead)
 	}
 	return r, nil
 }

@@ -1,0 +1,46 @@
+package settings
+
+import (
+	"strings"
+	"testing"
+
+	"platform-settings/test/pgtest"
+)
+
+// The least-privilege role of docs/operations.md can do all that a pod does, and
+// no more.
+func TestTheServicesRoleNeedsNoMoreThanItsFewRights(t *testing.T) {
+	url := pgtest.Database(t)
+	admin := pgtest.Connect(t, url)
+	role := pgtest.Role(t, url, "settings_service")
+	name := strings.Split(strings.TrimPrefix(role, "postgres://"), "@")[0]
+	pgtest.Exec(t, admin, `GRANT SELECT, INSERT, UPDATE, DELETE ON platform_settings TO `+name)
+	pgtest.Exec(t, admin, `GRANT SELECT ON settings_head, settings_commits, settings_changes TO `+name)
+
+	e, _ := liveEngine(t, role, func(c *Config) { c.TTL = MinTTL })
+	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true, Message: "m"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1), MayCreate: true}); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Delete(t.Context(), tester, "k", Condition{}); err != nil {
+		t.Error(err)
+	}
+	if problems := e.Status().Problems; len(problems) != 0 {
+		t.Errorf("%q", problems)
+	}
+	conn := pgtest.Connect(t, role)
+	for _, sql := range []string{
+		`UPDATE settings_head SET revision = 99`,
+		`DELETE FROM settings_changes`,
+		`INSERT INTO settings_commits DEFAULT VALUES`,
+		`TRUNCATE platform_settings`,
+		`ALTER TABLE platform_settings DISABLE TRIGGER ALL`,
+		`DROP TABLE platform_settings`,
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err == nil {
+			t.Errorf("%s: allowed", sql)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package settings
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"platform-settings/test/pgtest"
+)
+
+// With MAX_STALENESS a pod knows when it cannot know.
+func TestAPodCutOffFromItsDatabaseBecomesStaleAndRecovers(t *testing.T) {
+	server := pgtest.Dedicated(t, dedicated)
+	url := migrated(t, server.URL("postgres"))
+	e, logs := newEngine(t, url, func(c *Config) { c.TTL, c.MaxStaleness = 100*time.Millisecond, 400*time.Millisecond })
+	if !e.Stale() {
+		t.Error("never confirmed: not stale")
+	}
+	start(t, e)
+	until(t, "it is confirmed", func() bool { return !e.Stale() })
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is stale", e.Stale)
+	until(t, "it is reported", func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), "MAX_STALENESS") })
+	if err := server.StartAgain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it has recovered", func() bool { return !e.Stale() && e.listening() && len(e.Status().Problems) == 0 })
+	if n := logs.FilterMessage("degraded").Len(); n > 8 {
+		t.Errorf("%d lines for one fault: retries are logged", n)
+	}
+}
+
+// Traffic alone confirms nothing: a notification may have waited in a buffer.
+func TestCommitsDoNotConfirmASnapshot(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
+	before := *e.confirmed.Load()
+	pgtest.Exec(t, pgtest.Connect(t, url), flip)
+	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })
+	if !e.confirmed.Load().Equal(before) {
+		t.Error("a notification confirmed the snapshot")
+	}
+}
+
+func TestTriggersThatAreOffAreReported(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, func(c *Config) { c.TTL = MinTTL })
+	conn := pgtest.Connect(t, url)
+	problems := func() string { return strings.Join(e.Status().Problems, "; ") }
+	for _, step := range []struct{ sql, want string }{
+		{`ALTER TABLE platform_settings DISABLE TRIGGER settings_row`, "settings_row is disabled"},
+		{`ALTER TABLE platform_settings ENABLE TRIGGER settings_row`, "settings_row is skipped by replicas"},
+		{`ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_row`, ""},
+		{`DROP TRIGGER settings_commit ON settings_commits`, "settings_commit is missing"},
+	} {
+		pgtest.Exec(t, conn, step.sql)
+		until(t, fmt.Sprintf("%q is reported", step.want), func() bool {
+			return step.want == "" && problems() == "" || step.want != "" && strings.Contains(problems(), step.want)
+		})
+	}
+}
+
+// Each state has words of its own, is said once, and passes by itself.
+func TestEachWayToLoseTheDatabaseIsAClearState(t *testing.T) {
+	url := pgtest.Database(t)
+	admin := pgtest.Connect(t, url)
+	pgtest.Exec(t, admin, `GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC`)
+	role := pgtest.Role(t, url, "service")
+	name := strings.Split(strings.TrimPrefix(role, "postgres://"), "@")[0]
+	e, logs := liveEngine(t, role, func(c *Config) { c.TTL = MinTTL })
+	kick := func() {
+		pgtest.Exec(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, name)
+	}
+	for _, state := range []struct{ breaks, words, mends string }{
+		{`REVOKE SELECT ON platform_settings FROM PUBLIC`, "lacks a right", `GRANT SELECT ON platform_settings TO PUBLIC`},
+		{`ALTER ROLE ` + name + ` NOLOGIN`, "is refused", `ALTER ROLE ` + name + ` LOGIN`},
+		{`ALTER ROLE ` + name + ` CONNECTION LIMIT 0`, "no more connections", `ALTER ROLE ` + name + ` CONNECTION LIMIT -1`},
+		{`ALTER TABLE settings_head RENAME TO elsewhere`, "schema does not fit", `ALTER TABLE elsewhere RENAME TO settings_head`},
+	} {
+		said := logs.FilterMessage("degraded").Len()
+		pgtest.Exec(t, admin, state.breaks)
+		kick()
+		until(t, "it says: "+state.words, func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), state.words) })
+		polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("failed"))
+		until(t, "it went on trying", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("failed")) >= polls+5 })
+		// A topic may pass through "the connection broke" first.
+		if n := logs.FilterMessage("degraded").Len() - said; n > 6 {
+			t.Errorf("%s: logged %d times", state.words, n)
+		}
+		pgtest.Exec(t, admin, state.mends)
+		until(t, "it has recovered from: "+state.words, func() bool { return e.listening() && len(e.Status().Problems) == 0 })
+	}
+}
+
+func TestBeforeRunsFirstAndItsErrorEndsRun(t *testing.T) {
+	broken := fmt.Errorf("broken")
+	e, _ := newEngine(t, pgtest.Database(t), func(c *Config) {
+		c.Before = func(context.Context) error { return broken }
+	})
+	if err := e.Run(t.Context()); err != broken {
+		t.Errorf("%v, want %v", err, broken)
+	}
+	if e.Current().Source() != SourceDefault {
+		t.Error("the database was read")
+	}
+}
