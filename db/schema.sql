@@ -171,10 +171,11 @@ CREATE TABLE public.platform_settings (
     CONSTRAINT platform_settings_description_at_most_4_kib CHECK ((octet_length(description) <= 4096)),
     CONSTRAINT platform_settings_exactly_one_value CHECK ((num_nonnulls(value_bool, value_int, value_float, value_text, value_time, value_json) = 1)),
     CONSTRAINT platform_settings_float_is_finite CHECK ((value_float <> ALL (ARRAY['NaN'::double precision, 'Infinity'::double precision, '-Infinity'::double precision]))),
+    CONSTRAINT platform_settings_json_at_most_100_levels CHECK ((NOT jsonb_path_exists(value_json, 'strict $.**{100 to last}'::jsonpath))),
     CONSTRAINT platform_settings_json_at_most_64_kib CHECK ((octet_length((value_json)::text) <= 65536)),
     CONSTRAINT platform_settings_key_format CHECK ((key ~ '^[a-z][a-z0-9_.]{0,126}$'::text)),
     CONSTRAINT platform_settings_text_at_most_64_kib CHECK ((octet_length(value_text) <= 65536)),
-    CONSTRAINT platform_settings_time_has_four_digit_year CHECK (((value_time >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (value_time < '10000-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT platform_settings_time_has_four_digit_year CHECK (((value_time > '0001-01-01 00:00:00+00'::timestamp with time zone) AND (value_time < '10000-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT platform_settings_well_known_kind CHECK (
 CASE key
     WHEN 'maintenance_mode'::text THEN (value_bool IS NOT NULL)
@@ -233,7 +234,7 @@ COMMENT ON COLUMN public.platform_settings.value_time IS 'Kind time: an instant,
 -- Name: COLUMN platform_settings.value_json; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.platform_settings.value_json IS 'Kind json: 64 KiB at most as text; JSON null is a value.';
+COMMENT ON COLUMN public.platform_settings.value_json IS 'Kind json: 64 KiB at most as text, 100 levels deep; JSON null is a value.';
 
 --
 -- Name: COLUMN platform_settings.description; Type: COMMENT; Schema: public; Owner: -
@@ -632,16 +633,40 @@ CREATE TRIGGER settings_truncate BEFORE TRUNCATE ON public.platform_settings FOR
 ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_truncate;
 
 --
+-- Name: FUNCTION settings_commit(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_commit() FROM PUBLIC;
+
+--
 -- Name: FUNCTION settings_history_prune(older_than interval); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.settings_history_prune(older_than interval) FROM PUBLIC;
 
 --
+-- Name: FUNCTION settings_row(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_row() FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_stamp(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_stamp() FROM PUBLIC;
+
+--
 -- Name: FUNCTION settings_touch(changed_key text, old_row jsonb, new_row jsonb); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_truncate(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_truncate() FROM PUBLIC;
 
 --
 -- PostgreSQL database dump complete

@@ -31,7 +31,7 @@ type config struct {
 	ListenDatabaseURL databaseURL  `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
 	ListenAddr        address      `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
 	PodName           podName      `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
-	SettingsTTL       ttl          `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; at least 50ms (default 10s)"`
+	SettingsTTL       ttl          `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; 50ms to 1h (default 10s)"`
 	MaintenanceMode   *onOff       `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
 	MaxStaleness      staleness    `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
 	LastGoodFile      filePath     `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`

@@ -129,8 +129,9 @@ func (f *fleet) change() string {
 			last = at
 		}
 	}
+	// Between two looks nobody knows when it came.
 	text := fmt.Sprintf("revision %d: on %s within %d ms, as seen by polling every %d ms",
-		f.revision, strings.Join(on, ", "), last.Sub(first).Milliseconds()+1, pollInterval.Milliseconds())
+		f.revision, strings.Join(on, ", "), (last.Sub(first) + pollInterval).Milliseconds(), pollInterval.Milliseconds())
 	if missing != nil {
 		text += "; not on " + strings.Join(missing, ", ")
 	}

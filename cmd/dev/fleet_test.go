@@ -31,11 +31,11 @@ func TestAChangeIsToldOnceAllThatAnswerHaveIt(t *testing.T) {
 		want string
 	}{
 		{0, with(1, 0), false, ""},
-		{1, with(2, 10), false, "revision 2: on pod-2 within 1 ms, as seen by polling every 20 ms; not on pod-1, pod-3"},
-		{0, with(2, 13), false, "revision 2: on pod-1, pod-2 within 4 ms, as seen by polling every 20 ms; not on pod-3"},
-		{2, sight{err: errors.New("no answer")}, true, "revision 2: on pod-1, pod-2 within 4 ms, as seen by polling every 20 ms; not on pod-3"},
-		{1, with(2, 30), false, "revision 2: on pod-1, pod-2 within 4 ms, as seen by polling every 20 ms; not on pod-3"},
-		{2, with(2, 510), false, "revision 2: on pod-1, pod-2, pod-3 within 501 ms, as seen by polling every 20 ms"},
+		{1, with(2, 10), false, "revision 2: on pod-2 within 20 ms, as seen by polling every 20 ms; not on pod-1, pod-3"},
+		{0, with(2, 13), false, "revision 2: on pod-1, pod-2 within 23 ms, as seen by polling every 20 ms; not on pod-3"},
+		{2, sight{err: errors.New("no answer")}, true, "revision 2: on pod-1, pod-2 within 23 ms, as seen by polling every 20 ms; not on pod-3"},
+		{1, with(2, 30), false, "revision 2: on pod-1, pod-2 within 23 ms, as seen by polling every 20 ms; not on pod-3"},
+		{2, with(2, 510), false, "revision 2: on pod-1, pod-2, pod-3 within 520 ms, as seen by polling every 20 ms"},
 	} {
 		if told := f.see(step.pod, step.s); told != step.told {
 			t.Errorf("step %d: told %v, want %v", i, told, step.told)
@@ -57,7 +57,7 @@ func TestABurstShowsAsItsLastRevision(t *testing.T) {
 			told++
 		}
 	}
-	want := "revision 3: on pod-1, pod-2, pod-3 within 22 ms, as seen by polling every 20 ms"
+	want := "revision 3: on pod-1, pod-2, pod-3 within 41 ms, as seen by polling every 20 ms"
 	if told != 1 || f.change() != want {
 		t.Errorf("told %d times: %s\nwant once: %s", told, f.change(), want)
 	}

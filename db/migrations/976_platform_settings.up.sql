@@ -23,11 +23,14 @@ CREATE TABLE IF NOT EXISTS public.platform_settings (
   CONSTRAINT platform_settings_float_is_finite
     CHECK (value_float NOT IN ('NaN', 'Infinity', '-Infinity')),
   CONSTRAINT platform_settings_time_has_four_digit_year
-    CHECK (value_time >= '0001-01-01 00:00:00+00' AND value_time < '10000-01-01 00:00:00+00'),
+    CHECK (value_time > '0001-01-01 00:00:00+00' AND value_time < '10000-01-01 00:00:00+00'),
   CONSTRAINT platform_settings_text_at_most_64_kib
     CHECK (octet_length(value_text) <= 65536),
   CONSTRAINT platform_settings_json_at_most_64_kib
     CHECK (octet_length(value_json::text) <= 65536),
+  -- Readers of JSON have limits of their own; one setting must not break a list of all.
+  CONSTRAINT platform_settings_json_at_most_100_levels
+    CHECK (NOT jsonb_path_exists(value_json, 'strict $.**{100 to last}')),
   CONSTRAINT platform_settings_description_at_most_4_kib
     CHECK (octet_length(description) <= 4096),
   -- Named to sort last: PostgreSQL checks by name, and a value that is missing
@@ -51,7 +54,7 @@ COMMENT ON COLUMN public.platform_settings.value_int   IS 'Kind int: 64 bits, si
 COMMENT ON COLUMN public.platform_settings.value_float IS 'Kind float: 64 bits, finite.';
 COMMENT ON COLUMN public.platform_settings.value_text  IS 'Kind text: 64 KiB at most, in bytes.';
 COMMENT ON COLUMN public.platform_settings.value_time  IS 'Kind time: an instant, in microseconds.';
-COMMENT ON COLUMN public.platform_settings.value_json  IS 'Kind json: 64 KiB at most as text; JSON null is a value.';
+COMMENT ON COLUMN public.platform_settings.value_json  IS 'Kind json: 64 KiB at most as text, 100 levels deep; JSON null is a value.';
 COMMENT ON COLUMN public.platform_settings.description IS 'For people; 4 KiB at most.';
 COMMENT ON COLUMN public.platform_settings.public      IS 'Readable over HTTP without a token.';
 COMMENT ON COLUMN public.platform_settings.updated_at  IS 'Start of the transaction that last changed the row. Set by a trigger.';

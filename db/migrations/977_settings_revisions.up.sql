@@ -241,6 +241,10 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- PUBLIC may execute a new function, and make a temporary table to hang it on: it
+-- would run with its owner's rights on whatever rows that table is given.
+REVOKE ALL ON FUNCTION public.settings_stamp(), public.settings_row(), public.settings_truncate(), public.settings_commit() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER settings_stamp BEFORE INSERT OR UPDATE ON public.platform_settings
   FOR EACH ROW EXECUTE FUNCTION public.settings_stamp();
 CREATE OR REPLACE TRIGGER settings_row AFTER INSERT OR UPDATE OR DELETE ON public.platform_settings

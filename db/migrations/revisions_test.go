@@ -334,6 +334,7 @@ func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
 	pgtest.Exec(t, owner, `GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON platform_settings TO PUBLIC; GRANT SELECT ON settings_history TO PUBLIC`)
 	ear := listen(t, url)
 	clerk := pgtest.Connect(t, pgtest.Role(t, url, "clerk"))
+	pgtest.Exec(t, clerk, `CREATE TEMP TABLE own (LIKE public.platform_settings)`)
 	for _, sql := range []string{
 		`SELECT channel FROM settings_head`,
 		`UPDATE settings_head SET revision = 99`,
@@ -344,6 +345,10 @@ func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
 		`SELECT settings_history_prune('0')`,
 		`SELECT settings_commit()`,
 		`SELECT settings_row()`,
+		`CREATE TRIGGER a AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION settings_row()`,
+		`CREATE TRIGGER a BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION settings_stamp()`,
+		`CREATE TRIGGER a BEFORE TRUNCATE ON own FOR EACH STATEMENT EXECUTE FUNCTION settings_truncate()`,
+		`CREATE TRIGGER a AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION settings_commit()`,
 		`DELETE FROM settings_history`,
 	} {
 		if _, err := clerk.Exec(t.Context(), sql); err == nil {
@@ -379,20 +384,23 @@ func TestBadSQLIsRefusedWithTheRulesName(t *testing.T) {
 		`UPDATE platform_settings SET value_text = 'x'`:                                    "platform_settings_exactly_one_value",
 		`UPDATE platform_settings SET value_bool = NULL, value_text = 'x'`:                 "platform_settings_kind_never_changes",
 		`INSERT INTO platform_settings (key, value_text) VALUES ('maintenance_message', 'm') ON CONFLICT DO NOTHING; UPDATE platform_settings SET value_text = NULL, value_int = 1 WHERE key = 'maintenance_message'`: "platform_settings_kind_never_changes",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('K', 1)`:                                 "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('', 1)`:                                  "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_int) VALUES (E'k\n', 1)`:                              "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('k' || repeat('x', 127), 1)`:             "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_text) VALUES ('k', repeat('€', 21846))`:               "platform_settings_text_at_most_64_kib",
-		`INSERT INTO platform_settings (key, value_json) VALUES ('k', to_jsonb(repeat('x', 65535)))`:     "platform_settings_json_at_most_64_kib",
-		`INSERT INTO platform_settings (key, value_float) VALUES ('k', 'NaN')`:                           "platform_settings_float_is_finite",
-		`INSERT INTO platform_settings (key, value_float) VALUES ('k', '-Infinity')`:                     "platform_settings_float_is_finite",
-		`INSERT INTO platform_settings (key, value_time) VALUES ('k', 'infinity')`:                       "platform_settings_time_has_four_digit_year",
-		`INSERT INTO platform_settings (key, value_time) VALUES ('k', '0001-01-01 BC')`:                  "platform_settings_time_has_four_digit_year",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_message', 1)`:               "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_retry_after', 0)`:           "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_int, description) VALUES ('k', 1, repeat('x', 4097))`: "platform_settings_description_at_most_4_kib",
-		`INSERT INTO settings_head DEFAULT VALUES`:                                                       "settings_head_pkey",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('K', 1)`:                                                         "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('', 1)`:                                                          "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_int) VALUES (E'k\n', 1)`:                                                      "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('k' || repeat('x', 127), 1)`:                                     "platform_settings_key_format",
+		`INSERT INTO platform_settings (key, value_text) VALUES ('k', repeat('€', 21846))`:                                       "platform_settings_text_at_most_64_kib",
+		`INSERT INTO platform_settings (key, value_json) VALUES ('k', to_jsonb(repeat('x', 65535)))`:                             "platform_settings_json_at_most_64_kib",
+		`INSERT INTO platform_settings (key, value_json) VALUES ('k', (repeat('[', 101) || repeat(']', 101))::jsonb)`:            "platform_settings_json_at_most_100_levels",
+		`INSERT INTO platform_settings (key, value_json) VALUES ('k', (repeat('{"a":', 101) || '1' || repeat('}', 101))::jsonb)`: "platform_settings_json_at_most_100_levels",
+		`INSERT INTO platform_settings (key, value_time) VALUES ('k', '0001-01-01 00:00:00+00')`:                                 "platform_settings_time_has_four_digit_year",
+		`INSERT INTO platform_settings (key, value_float) VALUES ('k', 'NaN')`:                                                   "platform_settings_float_is_finite",
+		`INSERT INTO platform_settings (key, value_float) VALUES ('k', '-Infinity')`:                                             "platform_settings_float_is_finite",
+		`INSERT INTO platform_settings (key, value_time) VALUES ('k', 'infinity')`:                                               "platform_settings_time_has_four_digit_year",
+		`INSERT INTO platform_settings (key, value_time) VALUES ('k', '0001-01-01 BC')`:                                          "platform_settings_time_has_four_digit_year",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_message', 1)`:                                       "platform_settings_well_known_kind",
+		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_retry_after', 0)`:                                   "platform_settings_well_known_kind",
+		`INSERT INTO platform_settings (key, value_int, description) VALUES ('k', 1, repeat('x', 4097))`:                         "platform_settings_description_at_most_4_kib",
+		`INSERT INTO settings_head DEFAULT VALUES`:                                                                               "settings_head_pkey",
 	} {
 		_, err := conn.Exec(t.Context(), sql)
 		pg, ok := errors.AsType[*pgconn.PgError](err)
@@ -404,6 +412,7 @@ func TestBadSQLIsRefusedWithTheRulesName(t *testing.T) {
 		t.Errorf("refused changes made revisions: %d", got)
 	}
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) VALUES ('k' || repeat('x', 126), repeat('x', 65536))`)
+	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_json) VALUES ('deep', (repeat('[', 100) || repeat(']', 100))::jsonb)`)
 }
 
 func TestHistoryTellsWhoWhatWhenAndWhy(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -132,19 +133,28 @@ func callerOf(c echo.Context) caller {
 // a wrong one it does not: nobody should take the public view for their own.
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		sent := c.Request().Header.Values(echo.HeaderAuthorization)
-		if len(sent) == 0 {
+		if c.Request().Header.Values(echo.HeaderAuthorization) == nil {
 			return next(c)
 		}
-		scheme, secret, _ := strings.Cut(sent[0], " ")
-		if len(sent) == 1 && len(sent[0]) <= maxAuthorization && strings.EqualFold(scheme, "Bearer") {
-			if who, ok := s.tokens.find(strings.TrimSpace(secret)); ok {
-				c.Set(callerKey, who)
-				return next(c)
-			}
+		if who, ok := s.bearer(c.Request().Header); ok {
+			c.Set(callerKey, who)
+			return next(c)
 		}
 		return challenge(c, `, error="invalid_token"`, "The header Authorization holds no valid token. Send one line, Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS.")
 	}
+}
+
+// bearer is whose token the one line Authorization holds.
+func (s *Server) bearer(h http.Header) (who caller, ok bool) {
+	sent := h.Values(echo.HeaderAuthorization)
+	if len(sent) != 1 || len(sent[0]) > maxAuthorization {
+		return caller{}, false
+	}
+	scheme, secret, _ := strings.Cut(sent[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return caller{}, false
+	}
+	return s.tokens.find(strings.TrimSpace(secret))
 }
 
 // adminEnabled hides the admin API where nobody could use it.

@@ -64,6 +64,9 @@ func receive(c echo.Context) ([]byte, error) {
 	// The engine may take longer than what was left of the body's time.
 	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
 
+	if coding := c.Request().Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
+		return nil, unsupportedMedia.because("The body has the content encoding %.64q. Send it as it is.", coding)
+	}
 	if sent := c.Request().Header.Get(echo.HeaderContentType); sent != "" {
 		mediaType, _, err := mime.ParseMediaType(sent)
 		if err != nil || mediaType != typeJSON && !strings.HasSuffix(mediaType, "+json") {

@@ -155,3 +155,11 @@ func TestABodyThatBreaksOffChangesNothing(t *testing.T) {
 		t.Error("maintenance is on")
 	}
 }
+
+func TestAnEncodedBodyIsNotRead(t *testing.T) {
+	s := serve(t, nil)
+	s.do(t, request{
+		method: "PUT", path: "/api/v1/admin/maintenance", token: adminToken, body: `{"enabled":true}`,
+		header: http.Header{"Content-Encoding": {"gzip"}},
+	}).wantProblem(t, 415, "unsupported-media-type")
+}

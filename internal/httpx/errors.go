@@ -122,7 +122,7 @@ func problemOf(err error) *problem {
 		p = settingLocked.because("Another transaction holds the setting's row, so nothing was changed. Try again; to find who holds it: SELECT pid, usename, state, query, pg_blocking_pids(pid) FROM pg_stat_activity.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, settings.ErrUnavailable):
-		p = databaseUnavailable.because("The database could not be reached or did not answer in time, so nothing was changed. Try again; /readyz says how this pod is doing.")
+		p = databaseUnavailable.because("The database could not be reached, did not answer in time, or refused this pod, so nothing was changed. Try again; /readyz and the log say what is wrong.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, echo.ErrNotFound):
 		p = notFound.because("There is nothing at this path. Check its spelling, and that it has no slash at its end.")

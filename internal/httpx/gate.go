@@ -26,7 +26,7 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 // verdict tells a proxy in front what the gate would do with the request that
 // it asks about.
 func (s *Server) verdict(c echo.Context) error {
-	if p := s.closed(originalMethod(c.Request())); p != nil {
+	if p := s.closed(askedMethod(c.Request())); p != nil {
 		return s.refuse(c, p)
 	}
 	noStore(c)
@@ -62,18 +62,26 @@ func open(m *settings.Maintenance, method string) bool {
 	if !m.ActiveNow() {
 		return true
 	}
-	return m.ReadOnly && (method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions)
+	return m.ReadOnly && reads(method)
 }
 
-// originalMethod is that of the request that a proxy asks about. Traefik and
-// Caddy say it in a header, nginx where it is configured so, and Envoy keeps it.
-func originalMethod(r *http.Request) string {
+// askedMethod is that of the request that a proxy asks about. Traefik and Caddy
+// say it in X-Forwarded-Method, nginx in X-Original-Method where it is configured
+// so, and Envoy keeps it. A client can send what its proxy does not overwrite, so
+// of several that are named, one that writes counts.
+func askedMethod(r *http.Request) string {
 	for _, name := range []string{"X-Forwarded-Method", "X-Original-Method"} {
-		if method := r.Header.Get(name); method != "" {
-			return method
+		for _, method := range r.Header.Values(name) {
+			if !reads(method) {
+				return method
+			}
 		}
 	}
 	return r.Method
+}
+
+func reads(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // refuse is the gate's 503, in the form that the caller likes best.

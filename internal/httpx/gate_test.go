@@ -125,10 +125,12 @@ func TestTheGatesVerdictIsThatOfTheGate(t *testing.T) {
 		{"GET", nil, 200},
 		{"POST", nil, 503},
 		{"GET", http.Header{"X-Forwarded-Method": {"POST"}}, 503},
-		{"POST", http.Header{"X-Forwarded-Method": {"GET"}}, 200},
+		{"POST", http.Header{"X-Forwarded-Method": {"GET"}}, 503},
 		{"GET", http.Header{"X-Original-Method": {"DELETE"}}, 503},
-		{"POST", http.Header{"X-Original-Method": {"HEAD"}}, 200},
-		{"GET", http.Header{"X-Forwarded-Method": {"GET"}, "X-Original-Method": {"POST"}}, 200},
+		{"POST", http.Header{"X-Original-Method": {"HEAD"}}, 503},
+		{"GET", http.Header{"X-Original-Method": {"HEAD"}}, 200},
+		{"GET", http.Header{"X-Forwarded-Method": {"GET"}, "X-Original-Method": {"POST"}}, 503},
+		{"GET", http.Header{"X-Forwarded-Method": {"GET", "POST"}}, 503},
 		{"GET", http.Header{"X-Forwarded-Method": {"FETCH"}}, 503},
 	} {
 		if a := s.do(t, request{method: test.method, path: "/gate", header: test.header}); a.status != test.want {

@@ -63,10 +63,15 @@ func (s *Server) putMaintenance(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	note := ""
+	if stands.Enabled && !stands.StartsAt.IsZero() {
+		note = "The switch is on, and stays on after the window until somebody turns it off. For the window alone, leave enabled out."
+	}
 	return sendJSON(c, http.StatusOK, typeJSON, struct {
 		Revision    settings.Revision `json:"revision"`
 		Maintenance maintenanceJSON   `json:"maintenance"`
-	}{revision, maintenanceOf(stands)})
+		Note        string            `json:"note,omitempty"`
+	}{revision, maintenanceOf(stands), note})
 }
 
 func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, err error) {

@@ -132,3 +132,15 @@ func TestMaintenanceThatMakesNoSenseIsRefused(t *testing.T) {
 		t.Errorf("refused bodies led to revision %d", got)
 	}
 }
+
+func TestASwitchThatOutlastsItsWindowSaysSo(t *testing.T) {
+	s := serve(t, nil)
+	for body, noted := range map[string]bool{
+		`{"enabled":true,"for":"30m"}`: true, `{"for":"30m"}`: false, `{"enabled":true}`: false,
+	} {
+		a := s.do(t, request{method: "PUT", path: "/api/v1/admin/maintenance", token: adminToken, body: body})
+		if got := strings.Contains(a.body, "stays on after the window"); got != noted {
+			t.Errorf("%s: %s", body, a.body)
+		}
+	}
+}

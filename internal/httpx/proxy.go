@@ -56,12 +56,17 @@ func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // also what Go cannot parse
 	r.SetURL(upstream)
 	r.Out.Host = r.In.Host
+	if _, ours := s.bearer(r.In.Header); ours {
+		r.Out.Header.Del("Authorization") // our tokens are none of the upstream's business
+	}
 	trusted := s.trusts(r.In.RemoteAddr)
 	if trusted {
 		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 	}
 	r.SetXForwarded()
-	if trusted {
+	if !trusted {
+		r.Out.Header.Del("X-Real-Ip")
+	} else {
 		for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
 			if said := r.In.Header[name]; said != nil {
 				r.Out.Header[name] = said

@@ -222,3 +222,16 @@ func TestARequestThatHasPassedTheGateMayFinish(t *testing.T) {
 		t.Errorf("the request got %d %q", a.status, a.body)
 	}
 }
+
+func TestOurTokensAndMadeUpAddressesDoNotReachTheUpstream(t *testing.T) {
+	headers := make(chan http.Header, 1)
+	address, _ := upstream(t, func(_ http.ResponseWriter, r *http.Request) { headers <- r.Header })
+	s := serve(t, func(c *Config) { c.Upstream = address })
+	for token, want := range map[string]string{adminToken: "", "the platform's own": "Bearer the platform's own"} {
+		s.do(t, request{path: "/x", token: token, header: http.Header{"X-Real-Ip": {"192.0.2.66"}}})
+		got := <-headers
+		if got.Get("Authorization") != want || got.Get("X-Real-Ip") != "" {
+			t.Errorf("the upstream got %q, %q", got.Get("Authorization"), got.Get("X-Real-Ip"))
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -167,7 +168,7 @@ func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
 		return intValue(n), nil
 	case KindFloat:
 		var f *float64
-		if err := json.Unmarshal(raw, &f); err != nil || f == nil {
+		if err := json.Unmarshal(raw, &f); err != nil || f == nil || *f == 0 && bytes.ContainsAny(mantissa(raw), "123456789") {
 			return invalid("a number that fits 64 bits, for kind float")
 		}
 		return floatValue(*f), nil
@@ -196,6 +197,12 @@ func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
 	return Value{}, &InvalidError{Field: "kind", Why: "is required"}
 }
 
+// mantissa is a JSON number without its exponent.
+func mantissa(raw []byte) []byte {
+	digits, _, _ := bytes.Cut(bytes.ToLower(raw), []byte("e"))
+	return digits
+}
+
 // Check holds a value against the table's own rules. It returns nil or an
 // [*InvalidError].
 func (v Value) Check() error {
@@ -205,7 +212,7 @@ func (v Value) Check() error {
 			return &InvalidError{Field: "value", Why: "must be finite"}
 		}
 	case KindTime:
-		if y := v.Time().Year(); y < 1 || y > 9999 {
+		if y := v.Time().Year(); y < 1 || y > 9999 || v.Time().IsZero() { // the zero time means: not set
 			return &InvalidError{Field: "value", Why: "must be in the years 1 to 9999, in UTC"}
 		}
 	case KindText, KindJSON:

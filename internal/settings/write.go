@@ -224,7 +224,7 @@ func (e *Engine) transact(ctx context.Context, by Author, keys []string,
 	)
 	for range writeAttempts {
 		revision, after, err = e.attempt(writing, by, keys, decide)
-		if !errors.Is(err, errAgain) {
+		if !errors.Is(err, errAgain) && !errors.Is(err, errBroken) {
 			break
 		}
 	}
@@ -240,8 +240,13 @@ func (e *Engine) transact(ctx context.Context, by Author, keys []string,
 	return revision, after, nil
 }
 
-// errAgain: another writer came between; nothing was changed.
-var errAgain = fmt.Errorf("%w: it was changed by others all the while", ErrLocked)
+// What is worth another attempt; nothing was changed.
+var (
+	// errAgain: another writer came between.
+	errAgain = fmt.Errorf("%w: it was changed by others all the while", ErrLocked)
+	// errBroken: the connection was lost before COMMIT.
+	errBroken = fmt.Errorf("%w: the connection was lost", ErrUnavailable)
+)
 
 func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 	decide func(current map[string]*Setting) ([]edit, error),
@@ -294,12 +299,17 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 // of before the wait (PostgreSQL manual, 13.2.1).
 func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]*Setting, error) {
 	stands := map[string]*Setting{}
-	batch := &pgx.Batch{}
-	batch.Queue(`
+	// By itself: the timeout has to stand before the next statements are even
+	// parsed, which waits for whoever holds the table.
+	_, err := tx.Exec(ctx, `
 		SELECT set_config('settings.actor', $1, true), set_config('settings.reason', $2, true),
 		       set_config('lock_timeout', $3, true),
 		       set_config('idle_in_transaction_session_timeout', $4, true)`,
 		by.Actor, by.Reason, rowLockTimeout, fmt.Sprint(writeTimeout.Milliseconds()))
+	if err != nil {
+		return nil, err
+	}
+	batch := &pgx.Batch{}
 	batch.Queue(`SELECT FROM public.platform_settings s WHERE s.key = ANY($1) ORDER BY s.key FOR UPDATE`, keys)
 	batch.Queue(`SELECT `+settingColumns+` FROM public.platform_settings s WHERE s.key = ANY($1)`, keys).
 		Query(func(rows pgx.Rows) error {
@@ -395,8 +405,11 @@ func writeError(step string, err error) error {
 		return err
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, step, err)
+	}
+	if !ok || strings.HasPrefix(pg.Code, "57P") {
+		return fmt.Errorf("%w: %s: %w", errBroken, step, err)
 	}
 	switch {
 	case pg.Code == "40001" || pg.Code == "40P01": // serialization_failure, deadlock_detected
@@ -407,8 +420,9 @@ func writeError(step string, err error) error {
 		return &InvalidError{Field: "value", Why: fmt.Sprintf("violates the rule %q", pg.ConstraintName)}
 	case strings.HasPrefix(pg.Code, "22"): // data exceptions, such as \u0000 in JSON
 		return &InvalidError{Field: "value", Why: "is refused by the database: " + pg.Message}
-	case strings.HasPrefix(pg.Code, "57"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "08"), pg.Code == "25006":
-		// shut down or cancelled, out of resources, connection, read-only (a standby)
+	}
+	switch pg.Code[:2] {
+	case "08", "25", "42", "53", "57": // connection, read-only (a standby), rights or schema, out of resources, cancelled
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, step, err)
 	}
 	return fmt.Errorf("%s: %w", step, err)

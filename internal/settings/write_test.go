@@ -161,12 +161,22 @@ func TestBadWritesAreRefusedWithTheFieldAndTheRule(t *testing.T) {
 		"no number":              {Put{Key: "f", Value: floatValue(math.NaN()), MayCreate: true}, "finite"},
 		"a year out of range":    {Put{Key: "at", Value: timeValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)), MayCreate: true}, "years"},
 		"another kind":           {Put{Key: "n", Value: textValue("x")}, "kind int, not text"},
+		"the zero time":          {Put{Key: "at", Value: timeValue(time.Time{}), MayCreate: true}, "years"},
+		"a deep json":            {Put{Key: "j", Value: jsonValue(strings.Repeat("[", 200) + strings.Repeat("]", 200)), MayCreate: true}, "platform_settings_json_at_most_100_levels"},
 		"a well-known key":       {Put{Key: KeyMaintenanceRetryAfter, Value: intValue(0), MayCreate: true}, "platform_settings_well_known_kind"},
 		"no right to create one": {Put{Key: "new", Value: intValue(1)}, "may not create"},
 	} {
 		_, err := e.Put(t.Context(), tester, test.put)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+	if _, err := ParseValue(KindFloat, []byte("1e-400")); err == nil {
+		t.Error("a float too small for 64 bits became 0")
+	}
+	for _, zero := range []string{"0", "-0.0", "0e9"} {
+		if _, err := ParseValue(KindFloat, []byte(zero)); err != nil {
+			t.Errorf("%s: %v", zero, err)
 		}
 	}
 	if _, err := e.Delete(t.Context(), tester, "missing", Condition{}); !errors.Is(err, ErrNotFound) {
@@ -209,6 +219,11 @@ func TestAnOpenTransactionDelaysOnlyItsOwnKey(t *testing.T) {
 	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); err != nil {
 		t.Errorf("after the other's COMMIT: %v", err)
 	}
+	pgtest.Exec(t, dba, `BEGIN; TRUNCATE platform_settings`)
+	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); !errors.Is(err, ErrLocked) {
+		t.Errorf("while the whole table is held: %v, want ErrLocked", err)
+	}
+	pgtest.Exec(t, dba, `ROLLBACK`)
 }
 
 func TestSetMaintenanceReplacesAllOfIt(t *testing.T) {
