@@ -131,11 +131,13 @@ const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
+	noticeTime     = time.Second
 	drainTimeout   = 10 * time.Second
 )
 
-// Serve serves until ctx ends. Then readiness is off, requests in flight have
-// drainTimeout to finish, and Serve returns nil.
+// Serve serves until ctx ends. Then readiness is off; after noticeTime no more
+// connections are taken, requests in flight have drainTimeout to finish, and
+// Serve returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	log, err := zap.NewStdLogAt(s.log, zapcore.DebugLevel)
 	if err != nil {
@@ -156,8 +158,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 
-	s.log.Info("draining: no new connections, what is under way may finish")
+	s.log.Info("draining: readiness is off, what is under way may finish")
 	s.draining.Store(true)
+	server.SetKeepAlivesEnabled(false)
+	select { // who balances the load may send more, until it has looked at readiness
+	case <-time.After(noticeTime):
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	}
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := server.Shutdown(draining); err != nil {
