@@ -1,9 +1,13 @@
 package settings
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // Status is how an engine is doing.
@@ -75,4 +79,39 @@ func (e *Engine) checkStale() {
 		text = "not confirmed by the database for longer than MAX_STALENESS: this pod has closed its gate"
 	}
 	e.problem("staleness", text, nil)
+}
+
+// checkKinds reports handles whose setting is of another kind than the code
+// asks for: they read as their fallback.
+func (e *Engine) checkKinds() {
+	var wrong []string
+	current := e.Current()
+	for i, slot := range e.slots {
+		if s := current.settings[slot.key]; s != nil && current.slots[i] == nil {
+			wrong = append(wrong, fmt.Sprintf("setting %q is of kind %s, the program expects %s", slot.key, s.Value.kind, slot.kind))
+		}
+	}
+	e.problem("kinds", strings.Join(wrong, "; "), nil)
+}
+
+// problem sets what is wrong with a topic, "" for nothing. It is logged when it
+// begins, when it becomes another, and when it ends, not on each repetition; so
+// the text says only what is wrong, and cause, which may differ each time, the
+// rest.
+func (e *Engine) problem(topic, text string, cause error) {
+	e.mu.Lock()
+	old := e.problems[topic]
+	if text == "" {
+		delete(e.problems, topic)
+	} else {
+		e.problems[topic] = text
+	}
+	e.mu.Unlock()
+	switch {
+	case text == old:
+	case text == "":
+		e.log.Info("recovered", zap.String("topic", topic), zap.String("was", old))
+	default:
+		e.log.Warn("degraded", zap.String("topic", topic), zap.String("problem", text), zap.Error(cause))
+	}
 }

@@ -1,0 +1,262 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Timeouts of a write: for all of it up to COMMIT, for another transaction's
+// row lock, and then until this pod has it in force.
+const (
+	writeTimeout   = 8 * time.Second
+	rowLockTimeout = "3s"
+	inForceTimeout = 5 * time.Second
+	writeAttempts  = 3
+)
+
+// notNumbered marks a row that the transaction changed, until COMMIT has
+// numbered it.
+const notNumbered Revision = -1
+
+// edit is one row to insert, update, or (next is nil) delete.
+type edit struct {
+	key    string
+	next   *Setting
+	exists bool
+}
+
+// transact is every write: one transaction that locks the keys in order, has
+// decide look at them under the lock, and makes its edits; then it waits until
+// the commit is in force on this pod. It returns the commit's revision and the
+// keys as they stand after it.
+func (e *Engine) transact(ctx context.Context, by Author, keys []string,
+	decide func(current map[string]*Setting) ([]edit, error),
+) (Revision, map[string]*Setting, error) {
+	switch {
+	case len(by.Reason) > MaxReasonBytes:
+		return 0, nil, &InvalidError{Field: "reason", Why: fmt.Sprintf("must take at most %d bytes", MaxReasonBytes)}
+	case strings.ContainsRune(by.Reason, 0) || !utf8.ValidString(by.Reason):
+		return 0, nil, &InvalidError{Field: "reason", Why: "must be UTF-8 without U+0000"}
+	}
+
+	// The caller may go away; a COMMIT that is under way is worth its answer.
+	ctx = context.WithoutCancel(ctx)
+	writing, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	var (
+		revision Revision
+		after    map[string]*Setting
+		err      error
+	)
+	for range writeAttempts {
+		revision, after, err = e.attempt(writing, by, keys, decide)
+		if !errors.Is(err, errAgain) && !errors.Is(err, errBroken) {
+			break
+		}
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+
+	waiting, cancel := context.WithTimeoutCause(ctx, inForceTimeout, fmt.Errorf("not seen within %v", inForceTimeout))
+	defer cancel()
+	if err := e.Await(waiting, revision); err != nil {
+		return revision, after, &NotInForceError{Revision: revision, Cause: err}
+	}
+	return revision, after, nil
+}
+
+// What is worth another attempt; nothing was changed.
+var (
+	// errAgain: another writer came between.
+	errAgain = fmt.Errorf("%w: it was changed by others all the while", ErrLocked)
+	// errBroken: the connection was lost before COMMIT.
+	errBroken = fmt.Errorf("%w: the connection was lost", ErrUnavailable)
+)
+
+func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
+	decide func(current map[string]*Setting) ([]edit, error),
+) (Revision, map[string]*Setting, error) {
+	tx, err := e.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return 0, nil, writeError("begin", err)
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // after COMMIT it does nothing
+
+	stands, err := lock(ctx, tx, by, keys)
+	if err != nil {
+		return 0, nil, writeError("lock", err)
+	}
+	edits, err := decide(stands)
+	if err != nil {
+		return 0, nil, err
+	}
+	commitID, err := makeEdits(ctx, tx, edits, stands)
+	if err != nil {
+		return 0, nil, writeError("change", err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		// Class 57 is the operator's intervention; it can come after the commit
+		// was made durable, as any lost connection can.
+		if c := code(err); c == "" || strings.HasPrefix(c, "57") {
+			return 0, nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		}
+		return 0, nil, writeError("commit", err)
+	}
+
+	// The revision is given inside COMMIT, so it can only be read after it.
+	var revision Revision
+	err = e.pool.QueryRow(ctx, `
+		SELECT coalesce((SELECT c.revision FROM public.settings_commits c WHERE c.id = $1), h.revision)
+		  FROM public.settings_head h`, commitID).Scan(&revision)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
+	for _, s := range stands {
+		if s.Revision == notNumbered {
+			s.Revision = revision
+		}
+	}
+	return revision, stands, nil
+}
+
+// lock names the author, locks the rows in the keys' order, and reads them. The
+// read is a statement of its own: one that waits for a lock sees the history as
+// of before the wait (PostgreSQL manual, 13.2.1).
+func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]*Setting, error) {
+	stands := map[string]*Setting{}
+	// By itself: the timeout has to stand before the next statements are even
+	// parsed, which waits for whoever holds the table.
+	_, err := tx.Exec(ctx, `
+		SELECT set_config('settings.actor', $1, true), set_config('settings.reason', $2, true),
+		       set_config('lock_timeout', $3, true),
+		       set_config('idle_in_transaction_session_timeout', $4, true)`,
+		by.Actor, by.Reason, rowLockTimeout, fmt.Sprint(writeTimeout.Milliseconds()))
+	if err != nil {
+		return nil, err
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(`SELECT FROM public.platform_settings s WHERE s.key = ANY($1) ORDER BY s.key FOR UPDATE`, keys)
+	batch.Queue(`SELECT `+settingColumns+` FROM public.platform_settings s WHERE s.key = ANY($1)`, keys).
+		Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var row settingRow
+				if err := rows.Scan(row.columns()...); err != nil {
+					return err
+				}
+				stands[*row.key] = row.setting()
+			}
+			return rows.Err()
+		})
+	return stands, tx.SendBatch(ctx, batch).Close()
+}
+
+// makeEdits makes the edits, and notes in stands what they lead to. It returns the
+// transaction's row in settings_commits, nil if nothing changed.
+func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*Setting) (commitID *int64, err error) {
+	batch := &pgx.Batch{}
+	for _, ed := range edits {
+		if ed.next == nil {
+			batch.Queue(`DELETE FROM public.platform_settings WHERE key = $1`, ed.key)
+			delete(stands, ed.key)
+			continue
+		}
+		batch.Queue(writeStatement(ed), writeArguments(ed.next)...).QueryRow(func(row pgx.Row) error {
+			var r settingRow
+			err := row.Scan(r.columns()...)
+			if errors.Is(err, pgx.ErrNoRows) { // created or deleted by another since it was looked for
+				return errAgain
+			}
+			if err != nil {
+				return err
+			}
+			s, old := r.setting(), stands[ed.key]
+			if old == nil || old.digest != s.digest {
+				s.Revision = notNumbered
+			}
+			stands[ed.key] = s
+			return nil
+		})
+	}
+	batch.Queue(`SELECT c.id FROM public.settings_commits c WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp()`).
+		QueryRow(func(row pgx.Row) error {
+			var id int64
+			switch err := row.Scan(&id); {
+			case err == nil:
+				commitID = &id
+			case !errors.Is(err, pgx.ErrNoRows):
+				return err
+			}
+			return nil
+		})
+	return commitID, tx.SendBatch(ctx, batch).Close()
+}
+
+func writeStatement(ed edit) string {
+	if ed.exists {
+		return `UPDATE public.platform_settings s
+			SET value_bool = $2, value_int = $3, value_float = $4, value_text = $5, value_time = $6, value_json = $7,
+			    description = $8, public = $9
+			WHERE s.key = $1 RETURNING ` + settingColumns
+	}
+	return `INSERT INTO public.platform_settings AS s
+			(key, value_bool, value_int, value_float, value_text, value_time, value_json, description, public)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (key) DO NOTHING RETURNING ` + settingColumns
+}
+
+func writeArguments(s *Setting) []any {
+	args := []any{s.Key, nil, nil, nil, nil, nil, nil, s.Description, s.Public}
+	switch v := s.Value; v.kind {
+	case KindBool:
+		args[1] = v.Bool()
+	case KindInt:
+		args[2] = v.Int()
+	case KindFloat:
+		args[3] = v.Float()
+	case KindText:
+		args[4] = v.Text()
+	case KindTime:
+		args[5] = v.Time()
+	case KindJSON:
+		args[6] = v.JSON()
+	}
+	return args
+}
+
+// writeError sorts what the database or the way to it said before COMMIT:
+// nothing was changed.
+func writeError(step string, err error) error {
+	if errors.Is(err, errAgain) {
+		return err
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, step, err)
+	}
+	if !ok || strings.HasPrefix(pg.Code, "57P") {
+		return fmt.Errorf("%w: %s: %w", errBroken, step, err)
+	}
+	switch {
+	case pg.Code == "40001" || pg.Code == "40P01": // serialization_failure, deadlock_detected
+		return fmt.Errorf("%w: %w", errAgain, err)
+	case pg.Code == "55P03": // lock_not_available
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	case pg.Code == "23514": // check_violation
+		return &InvalidError{Field: "value", Why: fmt.Sprintf("violates the rule %q", pg.ConstraintName)}
+	case strings.HasPrefix(pg.Code, "22"): // data exceptions, such as \u0000 in JSON
+		return &InvalidError{Field: "value", Why: "is refused by the database: " + pg.Message}
+	}
+	switch pg.Code[:2] {
+	case "08", "25", "42", "53", "57": // connection, read-only (a standby), rights or schema, out of resources, cancelled
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, step, err)
+	}
+	return fmt.Errorf("%s: %w", step, err)
+}
