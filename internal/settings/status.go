@@ -84,6 +84,9 @@ func (e *Engine) checkStale() {
 // checkKinds reports handles whose setting is of another kind than the code
 // asks for: they read as their fallback.
 func (e *Engine) checkKinds() {
+	if len(e.slots) == 0 {
+		return
+	}
 	var wrong []string
 	current := e.Current()
 	for i, slot := range e.slots {

@@ -29,6 +29,11 @@ type reading struct {
 
 // send hands an event to the writer; false if ctx ended first.
 func (e *Engine) send(ctx context.Context, ev event) bool {
+	select { // there is nearly always room: no need to wait for two things
+	case e.inbox <- ev:
+		return true
+	default:
+	}
 	select {
 	case e.inbox <- ev:
 		return true
