@@ -40,6 +40,10 @@ func TestAReadIsAdoptedOnlyIfItIsNews(t *testing.T) {
 			if now.revision == test.revision && now.digest != test.digest {
 				t.Errorf("digest %d, want %d", now.digest, test.digest)
 			}
+			// Else a pod that commits keep busy would take itself for stale.
+			if confirmed := e.confirmed.Load() != nil; confirmed == test.again {
+				t.Errorf("confirmed: %v", confirmed)
+			}
 			if again := len(e.poller.asked) == 1; again != test.again {
 				t.Errorf("asked to look again: %v, want %v", again, test.again)
 			}

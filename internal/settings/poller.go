@@ -108,17 +108,15 @@ func (p *poller) poll(ctx context.Context) error {
 	case p.unheard == 0 && !e.listener.has(head.revision):
 		p.unheard, p.unheardSince = head.revision, time.Now()
 	}
-	if base.source == SourceDatabase && head.revision == base.revision && head.digest == base.digest && !head.standby {
+	now := e.Current()
+	same := base.source == SourceDatabase && head.revision == base.revision && head.digest == base.digest
+	// Late: what the database had then was applied while the answer was on its way.
+	late := now != base && now.lineage == base.lineage && base.revision <= head.revision && head.revision <= now.revision
+	if (same || late) && !head.standby {
 		e.confirm(began)
 		return nil
 	}
-	if now := e.Current(); now != base && now.revision >= head.revision {
-		return nil // applied while the answer was on its way
-	}
-	if err := p.read(ctx); err != nil {
-		return err
-	}
-	return nil
+	return p.read(ctx)
 }
 
 // checkHearing restarts a listener that has not announced what a poll found.

@@ -40,6 +40,7 @@ func TestAPodCutOffFromItsDatabaseBecomesStaleAndRecovers(t *testing.T) {
 func TestCommitsDoNotConfirmASnapshot(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
+	until(t, "the first reads are over", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) == 1 })
 	before := *e.confirmed.Load()
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
 	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })

@@ -123,7 +123,8 @@ func (e *Engine) adopt(r *reading) {
 	case next.revision > current.revision:
 		e.metrics.repairs.WithLabelValues("behind").Inc()
 	case next.revision >= r.base.revision && current != r.base:
-		return // late: the commits applied meanwhile are newer
+		e.confirm(r.began) // late: all that it holds is in force, and newer commits
+		return
 	case next.revision == current.revision:
 		if next.digest == current.digest {
 			e.confirm(r.began)
