@@ -38,6 +38,7 @@
 //	the channel was rotated      the poll sees another name, and restarts the listener
 //	rows changed, triggers off   the poll compares content (a digest), not only the revision
 //	the connection is lost       reconnect, then a full read
+//	a connection went dark       the poll gives it a second, and asks on a new one
 //	the database went back       a full read with a lower revision is adopted, and said aloud
 //	a pooler swallows LISTEN     recognised when connecting; the poll goes on alone
 //	the triggers are off         the poll looks at them too, and says so

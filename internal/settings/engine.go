@@ -25,8 +25,8 @@ const MinTTL = 50 * time.Millisecond
 
 // Config is what an engine needs.
 type Config struct {
-	// Pool serves polls, full reads and writes. Required; see [PoolConfig]. The
-	// caller closes it after Run.
+	// Pool serves writes, and its config the poller's own connection. Required;
+	// see [PoolConfig]. The caller closes it after Run.
 	Pool *pgxpool.Pool
 
 	// Listen is where the listener connects: a direct line to the server, not

@@ -163,7 +163,9 @@ type handler struct {
 // HandleBacklog runs right after LISTEN, on the same connection: the full read
 // that makes the listener live.
 func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) error {
-	r, err := h.l.engine.read(ctx, conn)
+	reading, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("no answer within %v", readTimeout))
+	defer cancel()
+	r, err := h.l.engine.read(reading, conn)
 	if err != nil {
 		return err
 	}

@@ -2,21 +2,30 @@ package settings
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 )
+
+// answerTimeout is for an answer on a connection that has stood for a while: it
+// may have gone dark. On a new one readTimeout counts.
+const answerTimeout = time.Second
 
 // suspicion is how long a listener may take to announce a commit that a poll has
 // found: a notification that is merely on its way arrives within it.
 const suspicion = time.Second
 
 // poller looks at the database once a TTL, and whenever it is asked to. It is
-// the fallback for all that the listener can miss.
+// the fallback for all that the listener can miss. Its connection is its own:
+// writers that wait for a lock must not keep it from looking.
 type poller struct {
 	engine  *Engine
+	config  *pgx.ConnConfig
+	conn    *pgx.Conn     // nil: none stands. run's own
 	asked   chan struct{} // capacity 1: a level, not a queue
 	working atomic.Bool   // the last look succeeded
 
@@ -27,7 +36,7 @@ type poller struct {
 }
 
 func newPoller(e *Engine) *poller {
-	return &poller{engine: e, asked: make(chan struct{}, 1)}
+	return &poller{engine: e, config: e.pool.Config().ConnConfig, asked: make(chan struct{}, 1)}
 }
 
 // refresh asks for a full read that begins after this call. It never blocks.
@@ -40,6 +49,7 @@ func (p *poller) refresh() {
 
 // run polls until ctx ends; the first time at once.
 func (p *poller) run(ctx context.Context) {
+	defer p.disconnect()
 	backoff, full := firstBackoff, true
 	for {
 		var err error
@@ -83,15 +93,62 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
+// ask puts a question on the poller's connection, and once more on a new one if
+// the connection that stood has broken or does not answer.
+func (p *poller) ask(ctx context.Context, question func(context.Context, *pgx.Conn) error) error {
+	if p.conn != nil {
+		err := p.try(ctx, answerTimeout, question)
+		if p.conn != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	connecting, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
+	defer cancel()
+	conn, err := pgx.ConnectConfig(connecting, p.config)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	p.conn = conn
+	return p.try(ctx, readTimeout, question)
+}
+
+// try asks on the connection that stands. It goes on standing if there was an
+// answer, be it an error.
+func (p *poller) try(ctx context.Context, timeout time.Duration, question func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	defer cancel()
+	err := question(ctx, p.conn)
+	if err != nil && code(err) == "" || p.conn.IsClosed() {
+		p.disconnect()
+	}
+	return err
+}
+
+func (p *poller) disconnect() {
+	if p.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	_ = p.conn.Close(ctx)
+	p.conn = nil
+}
+
 // poll compares the head and the content with the snapshot, and reads the table
 // where they differ.
 func (p *poller) poll(ctx context.Context) error {
 	e := p.engine
 	p.checkHearing()
-	base, began := e.Current(), time.Now()
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	head, err := readHead(ctx, e.pool)
+	var (
+		base  *Snapshot
+		began time.Time
+		head  head
+	)
+	err := p.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		base, began = e.Current(), time.Now()
+		head, err = readHead(ctx, conn)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -138,7 +195,11 @@ func (p *poller) checkHearing() {
 
 // read reads the whole table and has the writer adopt it.
 func (p *poller) read(ctx context.Context) error {
-	r, err := p.engine.read(ctx, p.engine.pool)
+	var r *reading
+	err := p.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		r, err = p.engine.read(ctx, conn)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// PoolConfig is a pool of a few connections that suits an engine. What the URL
-// itself says comes first.
+// PoolConfig is a pool of up to four connections that suits an engine; see
+// [Config.Pool]. What the URL says of a connection comes first.
 func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
@@ -22,6 +22,7 @@ func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 	// A server that went away leaves dead connections behind. A write should not
 	// be what finds them, however lately they were used.
 	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
+	c.PingTimeout = answerTimeout
 	return c, nil
 }
 
@@ -55,12 +56,6 @@ func prepare(c *pgx.ConnConfig, applicationName string) {
 	c.DialFunc = dialer.DialContext
 }
 
-// querier is a pool or a connection.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // head is what a poll asks for.
 type head struct {
 	revision Revision
@@ -74,8 +69,8 @@ type head struct {
 // were made (ENABLE ALWAYS), and a digest of the content: the XOR of the rows'
 // own hashes. It needs no order and no transfer of the rows, and a snapshot keeps
 // its own up to date row by row.
-func readHead(ctx context.Context, q querier) (h head, err error) {
-	err = q.QueryRow(ctx, `
+func readHead(ctx context.Context, conn *pgx.Conn) (h head, err error) {
+	err = conn.QueryRow(ctx, `
 		SELECT h.revision, h.channel, pg_is_in_recovery(),
 		       (SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s),
 		       (SELECT coalesce(string_agg(want.name || CASE t.tgenabled
@@ -101,12 +96,10 @@ const settingColumns = `
 // read reads the whole table in one statement, and so as of one commit
 // (PostgreSQL manual, 13.2.1). LIMIT tells the planner that the head is one row;
 // else it guesses hundreds, and JIT-compiles the query for 70 ms.
-func (e *Engine) read(ctx context.Context, q querier) (*reading, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("no answer within %v", readTimeout))
-	defer cancel()
+func (e *Engine) read(ctx context.Context, conn *pgx.Conn) (*reading, error) {
 	e.metrics.reads.Inc()
 	r := &reading{began: time.Now(), base: e.Current(), settings: map[string]*Setting{}, adopted: make(chan struct{})}
-	rows, err := q.Query(ctx, `
+	rows, err := conn.Query(ctx, `
 		SELECT h.revision, pg_is_in_recovery(), s.key IS NOT NULL, `+settingColumns+`
 		  FROM (SELECT revision FROM public.settings_head LIMIT 1) h
 		  LEFT JOIN public.platform_settings s ON true`)

@@ -1,0 +1,94 @@
+package settings
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"platform-settings/test/pgtest"
+)
+
+// A network may forget a connection that stands and let new ones through.
+func TestThePollReplacesAConnectionThatWentDark(t *testing.T) {
+	url := pgtest.Database(t)
+	var dark sync.Map // each connection's *atomic.Bool
+	e, _ := newEngine(t, url, func(c *Config) {
+		c.Listen, c.TTL = nil, 300*time.Millisecond
+		config, err := PoolConfig(url, t.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := config.ConnConfig.DialFunc
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			own := new(atomic.Bool)
+			dark.Store(own, nil)
+			return &wire{Conn: conn, dark: own, closed: make(chan struct{})}, err
+		}
+		if c.Pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Pool.Close)
+	})
+	start(t, e)
+	if err := e.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dark.Range(func(own, _ any) bool { own.(*atomic.Bool).Store(true); return true })
+	pgtest.Exec(t, pgtest.Connect(t, url), flip)
+	began := time.Now()
+	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	if took := time.Since(began); took > e.ttl+2*time.Second {
+		t.Errorf("it took %v, want at most a TTL and 2 s", took)
+	}
+}
+
+// A connection that broke while it was idle is no fault worth a word.
+func TestThePollSaysNothingOfAConnectionThatItCouldReplace(t *testing.T) {
+	url := pgtest.Database(t)
+	e, logs := newEngine(t, url, func(c *Config) { c.Listen, c.TTL = nil, MinTTL })
+	start(t, e)
+	if err := e.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn := pgtest.Connect(t, url)
+	for range 5 {
+		pgtest.Exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
+		until(t, "two more polls", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= polls+2 })
+	}
+	if n := logs.FilterMessage("degraded").Len(); n != 0 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// Guarantee 7 holds while every connection of the pool waits for a DBA's lock.
+func TestWritersThatWaitForALockDoNotKeepThePollFromLooking(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := newEngine(t, url, func(c *Config) { c.Listen, c.TTL = nil, MinTTL })
+	start(t, e)
+	if err := e.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dba, another := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `BEGIN`)
+	pgtest.Exec(t, dba, flip)
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	defer pgtest.Exec(t, dba, `ROLLBACK`)
+	for range e.pool.Config().MaxConns {
+		writing.Go(func() { _, _, _ = e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}) })
+	}
+	until(t, "every connection of the pool is taken", func() bool { return e.pool.Stat().AcquiredConns() == e.pool.Config().MaxConns })
+	pgtest.Exec(t, another, `INSERT INTO platform_settings (key, value_int) VALUES ('meanwhile', 1)`)
+	awaitSnapshot(t, e, "the other change", func(s *Snapshot) bool { return s.Lookup("meanwhile") != nil })
+	if got := e.pool.Stat().AcquiredConns(); got != e.pool.Config().MaxConns {
+		t.Errorf("%d connections were still waiting when it was seen: the test proves nothing", got)
+	}
+}
