@@ -5,7 +5,10 @@ help: ## this list
 run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
 	@go build -o bin/dev ./cmd/dev && exec bin/dev
 
-test: ## every test, on real PostgreSQL
+test: ## every test, on real PostgreSQL; says what it skips for want of a tool
+	@for tool in pgbouncer promtool; do \
+		PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v $$tool >/dev/null || echo "skipped: the tests that need $$tool, which is not installed"; \
+	done
 	go test -shuffle=on ./...
 	cd test/compose && go test ./...
 

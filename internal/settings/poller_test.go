@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync"
@@ -91,4 +92,66 @@ func TestWritersThatWaitForALockDoNotKeepThePollFromLooking(t *testing.T) {
 	if got := e.pool.Stat().AcquiredConns(); got != e.pool.Config().MaxConns {
 		t.Errorf("%d connections were still waiting when it was seen: the test proves nothing", got)
 	}
+}
+
+// An answer that was overtaken by a commit confirms what it holds, and is no
+// reason to read the table.
+func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
+	url := pgtest.Database(t)
+	slow := &overtaken{arrived: make(chan struct{}), release: make(chan struct{})}
+	e, _ := liveEngine(t, url, func(c *Config) {
+		c.TTL = MinTTL
+		config, err := PoolConfig(url, t.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := config.ConnConfig.DialFunc
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (_ net.Conn, err error) {
+			slow.Conn, err = dial(ctx, network, address)
+			return slow, err
+		}
+		if c.Pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Pool.Close)
+	})
+	polls := func() float64 { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) }
+	until(t, "it polls", func() bool { return polls() >= 3 })
+	reads := testutil.ToFloat64(e.metrics.reads)
+	slow.armed.Store(true)
+	<-slow.arrived
+	confirmed, before := *e.confirmed.Load(), polls()
+	pgtest.Exec(t, pgtest.Connect(t, url), flip)
+	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })
+	close(slow.release)
+	until(t, "the poll is over", func() bool { return polls() > before })
+	if !e.confirmed.Load().After(confirmed) {
+		t.Error("it confirmed nothing")
+	}
+	if got := testutil.ToFloat64(e.metrics.reads); got != reads {
+		t.Errorf("it cost %v full reads", got-reads)
+	}
+}
+
+// overtaken holds the answer to one poll back.
+type overtaken struct {
+	net.Conn
+	armed, holds     atomic.Bool
+	arrived, release chan struct{}
+}
+
+func (c *overtaken) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("bit_xor")) && c.armed.CompareAndSwap(true, false) {
+		c.holds.Store(true)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *overtaken) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.holds.CompareAndSwap(true, false) {
+		close(c.arrived)
+		<-c.release
+	}
+	return n, err
 }

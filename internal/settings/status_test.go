@@ -67,38 +67,6 @@ func TestTriggersThatAreOffAreReported(t *testing.T) {
 	}
 }
 
-// Each state has words of its own, is said once, and passes by itself.
-func TestEachWayToLoseTheDatabaseIsAClearState(t *testing.T) {
-	url := pgtest.Database(t)
-	admin := pgtest.Connect(t, url)
-	pgtest.Exec(t, admin, `GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC`)
-	role := pgtest.Role(t, url, "service")
-	name := strings.Split(strings.TrimPrefix(role, "postgres://"), "@")[0]
-	e, logs := liveEngine(t, role, func(c *Config) { c.TTL = MinTTL })
-	kick := func() {
-		pgtest.Exec(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, name)
-	}
-	for _, state := range []struct{ breaks, words, mends string }{
-		{`REVOKE SELECT ON platform_settings FROM PUBLIC`, "lacks a right", `GRANT SELECT ON platform_settings TO PUBLIC`},
-		{`ALTER ROLE ` + name + ` NOLOGIN`, "is refused", `ALTER ROLE ` + name + ` LOGIN`},
-		{`ALTER ROLE ` + name + ` CONNECTION LIMIT 0`, "no more connections", `ALTER ROLE ` + name + ` CONNECTION LIMIT -1`},
-		{`ALTER TABLE settings_head RENAME TO elsewhere`, "schema does not fit", `ALTER TABLE elsewhere RENAME TO settings_head`},
-	} {
-		said := logs.FilterMessage("degraded").Len()
-		pgtest.Exec(t, admin, state.breaks)
-		kick()
-		until(t, "it says: "+state.words, func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), state.words) })
-		polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("failed"))
-		until(t, "it went on trying", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("failed")) >= polls+5 })
-		// A topic may pass through "the connection broke" first.
-		if n := logs.FilterMessage("degraded").Len() - said; n > 6 {
-			t.Errorf("%s: logged %d times", state.words, n)
-		}
-		pgtest.Exec(t, admin, state.mends)
-		until(t, "it has recovered from: "+state.words, func() bool { return e.listening() && len(e.Status().Problems) == 0 })
-	}
-}
-
 func TestBeforeRunsFirstAndItsErrorEndsRun(t *testing.T) {
 	broken := fmt.Errorf("broken")
 	e, _ := newEngine(t, pgtest.Database(t), func(c *Config) {
