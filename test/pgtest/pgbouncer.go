@@ -25,12 +25,8 @@ func PgBouncer(t testing.TB, databaseURL, mode string) string {
 			binary, err = exec.LookPath(path)
 		}
 	}
-	switch {
-	case err == nil:
-	case os.Getenv("CI") != "":
-		t.Fatal("pgtest: pgbouncer is not installed, and CI is set")
-	default:
-		t.Skip("skipped: pgbouncer is not installed")
+	if err != nil {
+		Missing(t, "pgbouncer is not installed")
 	}
 
 	target, err := pgx.ParseConfig(databaseURL)

@@ -116,3 +116,13 @@ func Dedicated(t testing.TB, config pgserver.Config) *pgserver.Server {
 	})
 	return server
 }
+
+// Missing skips a test that needs what this machine lacks, and fails it where
+// CI is set: there, everything is installed.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s, and CI is set", what)
+	}
+	t.Skipf("skipped: %s", what)
+}
