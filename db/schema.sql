@@ -406,6 +406,7 @@ CREATE FUNCTION public.settings_truncate() RETURNS trigger
     SET extra_float_digits TO '1'
     AS $$
 BEGIN
+  PERFORM FROM public.settings_head FOR UPDATE;
   PERFORM public.settings_touch(s.key, to_jsonb(s), NULL) FROM public.platform_settings s;
   RETURN NULL;
 END $$;

@@ -477,3 +477,32 @@ func TestMaintenanceFunctionsSayItInWords(t *testing.T) {
 		}
 	}
 }
+
+// At REPEATABLE READ a transaction does not see what was committed since it
+// began, but TRUNCATE takes it. Without a revision for it, TRUNCATE has to fail.
+func TestTruncateTakesNoRowUnseen(t *testing.T) {
+	for _, level := range []string{"REPEATABLE READ", "SERIALIZABLE"} {
+		url := pgtest.Database(t)
+		dba, other := pgtest.Connect(t, url), pgtest.Connect(t, url)
+		pgtest.Exec(t, dba, `DELETE FROM platform_settings`)
+		for _, since := range []bool{true, false} {
+			pgtest.Exec(t, dba, `BEGIN ISOLATION LEVEL `+level)
+			pgtest.Exec(t, dba, `SELECT FROM platform_settings`) // takes the snapshot
+			if since {
+				pgtest.Exec(t, other, `INSERT INTO platform_settings (key, value_int) VALUES ('since', 1)`)
+			}
+			_, err := dba.Exec(t.Context(), `TRUNCATE platform_settings`)
+			pg, _ := errors.AsType[*pgconn.PgError](err)
+			if failed := pg != nil && pg.Code == "40001"; failed != since || err != nil && !failed {
+				t.Errorf("%s, a commit since the snapshot: %v: %v", level, since, err)
+			}
+			_, _ = dba.Exec(t.Context(), `COMMIT`) // after a failure, a ROLLBACK
+			var table, history int
+			err = other.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM platform_settings),
+				(SELECT count(*) FROM (SELECT DISTINCT ON (key) after FROM settings_history ORDER BY key, revision DESC) h WHERE after IS NOT NULL)`).Scan(&table, &history)
+			if err != nil || table != history || since && table != 1 || !since && table != 0 {
+				t.Errorf("%s: %d rows, %d by the history, %v", level, table, history, err)
+			}
+		}
+	}
+}
