@@ -249,6 +249,9 @@ func (p *Pod) Kill() {
 	<-p.exited
 }
 
+// Exited is closed when the process has ended.
+func (p *Pod) Exited() <-chan struct{} { return p.exited }
+
 // Exit waits until the process has ended and returns its exit code.
 func (p *Pod) Exit() int {
 	p.t.Helper()

@@ -1,0 +1,256 @@
+package oracle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// send makes a planned request, and notes how it went.
+func (j *journal) send(r request, l *life) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := &write{tag: r.tag, does: r.String() + " " + l.name, key: r.key, sure: r.sure}
+	var condition []string
+	if r.ifSame {
+		answer, err := l.ask(ctx, "GET", r.path, "")
+		switch {
+		case err != nil:
+			return
+		case answer.Status == http.StatusNotFound && r.method == "PUT":
+			w.was, condition = new(int64), []string{"If-None-Match", "*"}
+		case answer.Status == http.StatusOK:
+			revision, err := strconv.ParseInt(strings.Trim(answer.Header.Get("ETag"), `"`), 10, 64)
+			if err != nil {
+				j.violation("%s: GET %s: ETag %q", l.name, r.path, answer.Header.Get("ETag"))
+			}
+			w.was, condition = &revision, []string{"If-Match", answer.Header.Get("ETag")}
+		default:
+			return
+		}
+		time.Sleep(r.pause / 2)
+	}
+	if r.leaves > 0 {
+		ctx, cancel = context.WithTimeout(ctx, r.leaves)
+		defer cancel()
+	}
+	j.put(ctx, w, r, l, condition...)
+	if r.twice && w.outcome == landed {
+		again := &write{tag: r.tag + " again", does: "again: " + w.does, key: r.key}
+		r.body = strings.Replace(r.body, `"reason":"`+r.tag+`"`, `"reason":"`+again.tag+`"`, 1)
+		j.put(ctx, again, r, l)
+	}
+}
+
+func (j *journal) put(ctx context.Context, w *write, r request, l *life, header ...string) {
+	w.began = j.now()
+	answer, err := l.ask(ctx, r.method, r.path, r.body, header...)
+	defer func() { j.wrote(w) }()
+	if err != nil {
+		w.outcome, w.why = unknown, err.Error()
+		return
+	}
+	var told struct {
+		Revision int64
+		Setting  *listed
+		Type     string
+	}
+	if err := json.Unmarshal(answer.Body, &told); err != nil {
+		j.violation("%s: %d %s", w.does, answer.Status, answer.Body)
+	}
+	w.revision = told.Revision
+	w.why = strings.TrimPrefix(fmt.Sprint(answer.Status, " ", told.Type), "urn:platform-settings:problem:")
+	problem := strings.TrimPrefix(told.Type, "urn:platform-settings:problem:")
+	switch {
+	case answer.Status == http.StatusOK || answer.Status == http.StatusCreated:
+		w.outcome = landed
+		l.shown(told.Revision)
+		if told.Setting != nil {
+			s, err := told.Setting.setting()
+			if err != nil {
+				j.violation("%s: %v", w.does, err)
+			}
+			w.rows = map[string]*setting{r.key: s}
+		}
+		j.read(ctx, l)
+	case problem == "not-in-force":
+		w.outcome = landed
+	case problem == "outcome-unknown":
+		w.outcome = unknown
+	case answer.Status >= 500 && answer.Status != http.StatusServiceUnavailable:
+		w.outcome = unknown
+		j.violation("%s: %d %s", w.does, answer.Status, answer.Body)
+	default:
+		w.outcome = nothing
+		if !slices.Contains(mayHappen, problem) {
+			j.violation("%s: %d %s", w.does, answer.Status, answer.Body)
+		}
+	}
+}
+
+// mayHappen are the problems that the writers and the faults can bring about.
+// Any other one harms a writer who did nothing wrong.
+var mayHappen = []string{"no-such-setting", "kind-mismatch", "precondition-failed", "setting-locked", "database-unavailable", "no-snapshot"}
+
+// harmless says the same of an error that an SQL writer got before COMMIT was
+// done: the server went away, or two of them wanted the same.
+func harmless(err error) bool {
+	refusal, refused := errors.AsType[*pgconn.PgError](err)
+	if !refused {
+		return true
+	}
+	switch refusal.Code {
+	case "40001", "40P01", "55P03", "23505": // serialization, deadlock, lock timeout, key taken meanwhile
+		return true
+	}
+	return slices.Contains([]string{"08", "53", "57"}, refusal.Code[:2])
+}
+
+// session is an SQL writer's connection. Statements wait a second for a lock.
+type session struct {
+	journal   *journal
+	url, name string
+	conn      *pgx.Conn
+}
+
+const mostStatement = 20 * time.Second
+
+// run makes a planned transaction, and notes how it went. It is false where the
+// server could not be reached.
+func (s *session) run(ctx context.Context, tx transaction) bool {
+	if s.conn == nil || s.conn.IsClosed() {
+		config, err := pgx.ParseConfig(s.url)
+		if err != nil {
+			s.journal.violation("%v", err)
+			return false
+		}
+		config.RuntimeParams["application_name"] = s.name
+		config.RuntimeParams["lock_timeout"] = "1s"
+		if s.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+			return false
+		}
+	}
+	w := &write{tag: tx.tag, does: tx.String(), began: s.journal.now()}
+	defer s.journal.wrote(w)
+	// COMMIT is worth its answer, whatever has ended meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostStatement)
+	defer cancel()
+	w.outcome = nothing
+	begun, err := s.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: tx.isolation})
+	if err != nil {
+		w.why = err.Error()
+		return true
+	}
+	if err := s.change(ctx, begun, tx, w); err != nil {
+		w.why = err.Error()
+		if !harmless(err) {
+			s.journal.violation("%s: %v", w.does, err)
+		}
+		_ = begun.Rollback(ctx)
+		return true
+	}
+	if tx.rollback {
+		_ = begun.Rollback(ctx)
+		return true
+	}
+	err = begun.Commit(ctx)
+	refusal, refused := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err == nil:
+		w.outcome = landed
+	case refused && !strings.HasPrefix(refusal.Code, "57"), errors.Is(err, pgx.ErrTxCommitRollback):
+		w.why = err.Error()
+		if !harmless(err) {
+			s.journal.violation("%s: %v", w.does, err)
+		}
+	default:
+		w.outcome, w.why = unknown, err.Error()
+	}
+	return true
+}
+
+// change does all but COMMIT, and then looks at the rows that the transaction
+// holds: nobody else can change them before it has ended.
+func (s *session) change(ctx context.Context, begun pgx.Tx, tx transaction, w *write) error {
+	if _, err := begun.Exec(ctx, `SELECT set_config('settings.reason', $1, true)`, tx.tag); err != nil {
+		return err
+	}
+	type hold struct {
+		keys  map[string]bool
+		whole bool // the table is locked
+	}
+	now := hold{keys: map[string]bool{}}
+	var saved hold
+	for _, step := range tx.steps {
+		time.Sleep(step.think)
+		switch step.does {
+		case savepoint:
+			saved = hold{maps.Clone(now.keys), now.whole}
+		case rollbackTo:
+			now = hold{maps.Clone(saved.keys), saved.whole}
+		case truncates:
+			// All who come after it wait behind it.
+			if _, err := begun.Exec(ctx, `SET LOCAL lock_timeout = '200ms'`); err != nil {
+				return err
+			}
+			now.whole = true
+		}
+		rows, err := begun.Query(ctx, step.sql, step.args...)
+		if err != nil {
+			return err
+		}
+		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if step.does == fails {
+			if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "23514" {
+				return fmt.Errorf("bad SQL was not refused: %w", err)
+			}
+			if _, err := begun.Exec(ctx, `ROLLBACK TO s`); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			now.keys[key] = true
+		}
+		if len(keys) > 0 && step.also != "" {
+			now.keys[step.also] = true
+		}
+	}
+
+	w.rows, w.whole = map[string]*setting{}, now.whole
+	for key := range now.keys {
+		w.rows[key] = nil
+	}
+	rows, err := begun.Query(ctx, `SELECT to_jsonb(s)::text FROM platform_settings s`)
+	if err != nil {
+		return err
+	}
+	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, text := range texts {
+		key, row, err := parseRow([]byte(text))
+		if err != nil {
+			return err
+		}
+		if now.keys[key] || now.whole {
+			w.rows[key] = row
+			w.sure = w.sure || strings.HasPrefix(row.Value, tx.tag) || row.Description == tx.tag
+		}
+	}
+	return nil
+}
