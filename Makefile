@@ -15,6 +15,11 @@ test: ## every test, on real PostgreSQL; says what it skips for want of a tool
 test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; fetches what is not installed
 	test/postgres-versions/run.sh $(MAJORS)
 
+soak: ## the oracle (test/oracle/doc.go) for DURATION=1m, in rounds; SEED= of the first, where one failed
+	@mkdir -p test/artifacts
+	go test -count=1 -v -timeout=0 -artifacts -outputdir=test/artifacts -run=TestEveryState ./test/oracle \
+		-for=$(or $(DURATION),1m) -seed=$(or $(SEED),0)
+
 check: ## formatting, vet, staticcheck, tidiness, and every test with the race detector
 	@test -z "$$(go tool gofumpt -l .)" || { go tool gofumpt -d . ; exit 1; }
 	go vet ./...
@@ -30,4 +35,4 @@ schema: ## write db/schema.sql from a migrated database, DATABASE_URL
 build: ## bin/api
 	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
 
-.PHONY: help run test test-postgres check schema build
+.PHONY: help run test test-postgres soak check schema build

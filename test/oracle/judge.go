@@ -3,7 +3,6 @@ package oracle
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -122,17 +121,4 @@ func same(a, b *setting, revisions bool) bool {
 		return sameRow(a, b)
 	}
 	return *a == *b
-}
-
-// about is the journal's lines that name a text.
-func (j *journal) about(text string) string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var b strings.Builder
-	for _, line := range j.lines {
-		if strings.Contains(line, text) {
-			b.WriteString(line + "\n")
-		}
-	}
-	return b.String()
 }

@@ -3,12 +3,7 @@ package oracle
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -230,40 +225,4 @@ func (j *journal) converge(ctx context.Context, places []*place, table served) {
 		})
 	}
 	all.Wait()
-}
-
-// report fails the test if anything was wrong.
-func (j *journal) report(t *testing.T, seed uint64, length time.Duration) {
-	t.Helper()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if os.Getenv("ORACLE_DEBUG") != "" {
-		os.WriteFile(os.Getenv("ORACLE_DEBUG"), []byte(strings.Join(j.lines, "\n")+"\n"), 0o600)
-	}
-	if len(j.violations) == 0 {
-		return
-	}
-	const most = 10
-	path := filepath.Join(t.ArtifactDir(), url.PathEscape(fmt.Sprintf("oracle-%d.log", seed)))
-	if err := os.WriteFile(path, []byte(strings.Join(j.lines, "\n")+"\n"), 0o600); err != nil {
-		t.Error(err)
-	}
-	t.Errorf("seed %d: %d violations. The same schedule again, as often as it takes:\n\n\tmake soak SEED=%d DURATION=%v\n\nThe first are:\n\n%s\n\nWhat was done when is in %s; go test -artifacts keeps it.",
-		seed, len(j.violations), seed, length, strings.Join(j.violations[:min(most, len(j.violations))], "\n\n"), path)
-}
-
-func (j *journal) figures(commits []commit) string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	outcomes := map[outcome]int{}
-	for _, w := range j.writes {
-		outcomes[w.outcome]++
-	}
-	var faults []string
-	for _, k := range slices.Sorted(maps.Keys(j.faults)) {
-		faults = append(faults, fmt.Sprintf("%s %d", k, j.faults[k]))
-	}
-	return fmt.Sprintf("revisions %d; states served %d, %d different ones; gate %d; writes landed %d, refused %d, unknown %d; faults: %s",
-		len(commits), j.reads, len(j.sightings), j.gates,
-		outcomes[landed], outcomes[nothing], outcomes[unknown], strings.Join(faults, ", "))
 }

@@ -2,119 +2,15 @@ package oracle
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// send makes a planned request, and notes how it went.
-func (j *journal) send(r request, l *life) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	w := &write{tag: r.tag, does: r.String() + " " + l.name, key: r.key, sure: r.sure}
-	var condition []string
-	if r.ifSame {
-		answer, err := l.ask(ctx, "GET", r.path, "")
-		switch {
-		case err != nil:
-			return
-		case answer.Status == http.StatusNotFound && r.method == "PUT":
-			w.was, condition = new(int64), []string{"If-None-Match", "*"}
-		case answer.Status == http.StatusOK:
-			revision, err := strconv.ParseInt(strings.Trim(answer.Header.Get("ETag"), `"`), 10, 64)
-			if err != nil {
-				j.violation("%s: GET %s: ETag %q", l.name, r.path, answer.Header.Get("ETag"))
-			}
-			w.was, condition = &revision, []string{"If-Match", answer.Header.Get("ETag")}
-		default:
-			return
-		}
-		time.Sleep(r.pause / 2)
-	}
-	if r.leaves > 0 {
-		ctx, cancel = context.WithTimeout(ctx, r.leaves)
-		defer cancel()
-	}
-	j.put(ctx, w, r, l, condition...)
-	if r.twice && w.outcome == landed {
-		again := &write{tag: r.tag + " again", does: "again: " + w.does, key: r.key}
-		r.body = strings.Replace(r.body, `"reason":"`+r.tag+`"`, `"reason":"`+again.tag+`"`, 1)
-		j.put(ctx, again, r, l)
-	}
-}
-
-func (j *journal) put(ctx context.Context, w *write, r request, l *life, header ...string) {
-	w.began = j.now()
-	answer, err := l.ask(ctx, r.method, r.path, r.body, header...)
-	defer func() { j.wrote(w) }()
-	if err != nil {
-		w.outcome, w.why = unknown, err.Error()
-		return
-	}
-	var told struct {
-		Revision int64
-		Setting  *listed
-		Type     string
-	}
-	if err := json.Unmarshal(answer.Body, &told); err != nil {
-		j.violation("%s: %d %s", w.does, answer.Status, answer.Body)
-	}
-	w.revision = told.Revision
-	w.why = strings.TrimPrefix(fmt.Sprint(answer.Status, " ", told.Type), "urn:platform-settings:problem:")
-	problem := strings.TrimPrefix(told.Type, "urn:platform-settings:problem:")
-	switch {
-	case answer.Status == http.StatusOK || answer.Status == http.StatusCreated:
-		w.outcome = landed
-		l.shown(told.Revision)
-		if told.Setting != nil {
-			s, err := told.Setting.setting()
-			if err != nil {
-				j.violation("%s: %v", w.does, err)
-			}
-			w.rows = map[string]*setting{r.key: s}
-		}
-		j.read(ctx, l)
-	case problem == "not-in-force":
-		w.outcome = landed
-	case problem == "outcome-unknown":
-		w.outcome = unknown
-	case answer.Status >= 500 && answer.Status != http.StatusServiceUnavailable:
-		w.outcome = unknown
-		j.violation("%s: %d %s", w.does, answer.Status, answer.Body)
-	default:
-		w.outcome = nothing
-		if !slices.Contains(mayHappen, problem) {
-			j.violation("%s: %d %s", w.does, answer.Status, answer.Body)
-		}
-	}
-}
-
-// mayHappen are the problems that the writers and the faults can bring about.
-// Any other one harms a writer who did nothing wrong.
-var mayHappen = []string{"no-such-setting", "kind-mismatch", "precondition-failed", "setting-locked", "database-unavailable", "no-snapshot"}
-
-// harmless says the same of an error that an SQL writer got before COMMIT was
-// done: the server went away, or two of them wanted the same.
-func harmless(err error) bool {
-	refusal, refused := errors.AsType[*pgconn.PgError](err)
-	if !refused {
-		return true
-	}
-	switch refusal.Code {
-	case "40001", "40P01", "55P03", "23505": // serialization, deadlock, lock timeout, key taken meanwhile
-		return true
-	}
-	return slices.Contains([]string{"08", "53", "57"}, refusal.Code[:2])
-}
 
 // session is an SQL writer's connection. Statements wait a second for a lock.
 type session struct {
@@ -211,8 +107,11 @@ func (s *session) change(ctx context.Context, begun pgx.Tx, tx transaction, w *w
 		}
 		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if step.does == fails {
+			if err == nil {
+				s.journal.violation("%s: bad SQL was not refused", w.does)
+			}
 			if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "23514" {
-				return fmt.Errorf("bad SQL was not refused: %w", err)
+				return err
 			}
 			if _, err := begun.Exec(ctx, `ROLLBACK TO s`); err != nil {
 				return err
@@ -253,4 +152,18 @@ func (s *session) change(ctx context.Context, begun pgx.Tx, tx transaction, w *w
 		}
 	}
 	return nil
+}
+
+// harmless says whether a fault or another writer explains an error: the server
+// went away, or two wanted the same.
+func harmless(err error) bool {
+	refusal, refused := errors.AsType[*pgconn.PgError](err)
+	if !refused {
+		return true
+	}
+	switch refusal.Code {
+	case "40001", "40P01", "55P03", "23505": // serialization, deadlock, lock timeout, key taken meanwhile
+		return true
+	}
+	return slices.Contains([]string{"08", "53", "57"}, refusal.Code[:2])
 }
