@@ -19,6 +19,7 @@ type journal struct {
 	faults     map[kind]int
 	reads      int
 	gates      int
+	caughtUp   time.Duration                // how long the last pod took at the end
 	states     map[[sha256.Size]byte]served // by the answer's body
 	sightings  map[sighting]time.Duration   // when first
 }

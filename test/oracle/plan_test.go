@@ -2,24 +2,25 @@ package oracle
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
 
 func TestTheSameSeedMakesTheSameSchedule(t *testing.T) {
 	schedule := func(seed uint64) string {
-		text := ""
+		var text strings.Builder
 		requests, transactions := stream(seed, streamHTTP), stream(seed, streamSQL)
 		for n := range 200 {
-			text += fmt.Sprintf("%+v\n", planRequest(requests, fmt.Sprint("h", n), pods))
-			text += fmt.Sprintf("%+v\n", planTransaction(transactions, fmt.Sprint("s", n)))
+			fmt.Fprintf(&text, "%+v\n", planRequest(requests, fmt.Sprint("h", n), pods))
+			fmt.Fprintf(&text, "%+v\n", planTransaction(transactions, fmt.Sprint("s", n)))
 		}
 		for _, faults := range [][]fault{
 			planPod(stream(seed, streamPod), time.Minute), planServer(stream(seed, streamServer), time.Minute),
 		} {
-			text += fmt.Sprintln(faults)
+			fmt.Fprintln(&text, faults)
 		}
-		return text
+		return text.String()
 	}
 	first := schedule(1)
 	if again := schedule(1); again != first {

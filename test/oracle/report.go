@@ -48,8 +48,8 @@ func (j *journal) figures(commits []commit) string {
 		faults = append(faults, fmt.Sprintf("%s %d", k, j.faults[k]))
 	}
 	writes := j.outcomes()
-	return fmt.Sprintf("revisions %d; answers %d, states judged %d; gate %d; writes landed %d, refused %d, unknown %d; faults: %s",
-		len(commits), j.reads, len(j.sightings), j.gates, writes[landed], writes[nothing], writes[unknown], strings.Join(faults, ", "))
+	return fmt.Sprintf("revisions %d; answers %d, states judged %d; gate %d; writes landed %d, in vain %d, unknown %d; caught up in %v; faults: %s",
+		len(commits), j.reads, len(j.sightings), j.gates, writes[landed], writes[nothing], writes[unknown], j.caughtUp.Round(time.Millisecond), strings.Join(faults, ", "))
 }
 
 // outcomes counts the writes. The caller has the lock.

@@ -197,6 +197,7 @@ func injectServer(t *testing.T, server *pgserver.Server, f fault) (heal func()) 
 func (j *journal) converge(ctx context.Context, places []*place, table served) {
 	ctx, cancel := context.WithTimeout(ctx, convergence)
 	defer cancel()
+	healed := j.now()
 	var all sync.WaitGroup
 	for _, p := range places {
 		all.Go(func() {
@@ -225,4 +226,5 @@ func (j *journal) converge(ctx context.Context, places []*place, table served) {
 		})
 	}
 	all.Wait()
+	j.caughtUp = j.now() - healed
 }
