@@ -17,7 +17,7 @@ test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; fetche
 
 soak: ## the oracle (test/oracle/doc.go) for DURATION=1m, in rounds; SEED= of the first, where one failed
 	@mkdir -p test/artifacts
-	go test -count=1 -v -timeout=0 -artifacts -outputdir=test/artifacts -run=TestEveryState ./test/oracle \
+	go test -race -count=1 -v -timeout=0 -artifacts -outputdir=test/artifacts -run=TestEveryState ./test/oracle \
 		-for=$(or $(DURATION),1m) -seed=$(or $(SEED),0)
 
 check: ## formatting, vet, staticcheck, tidiness, and every test with the race detector

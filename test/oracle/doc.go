@@ -53,7 +53,9 @@
 //
 //	make soak SEED=42 DURATION=15s     the round that a failure names
 //	make soak DURATION=10m             rounds with fresh seeds
-//	GOFLAGS=-race make soak            the same, with the race detector in the pods
+//
+// Where the test is built with the race detector, as in make soak and make check,
+// the pods are too.
 //
 // # What it cannot see
 //

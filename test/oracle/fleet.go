@@ -70,14 +70,15 @@ func newPlace(t testing.TB, j *journal, number int, server *pgserver.Server, jit
 }
 
 // jitter holds up one connection now and then while the others go on, so that
-// notifications and answers overtake each other.
+// notifications and answers overtake each other: above all the long answers, which
+// are readings of the whole table.
 func (p *place) jitter(rng *rand.Rand) {
 	var mu sync.Mutex
-	p.proxy.OnBytes(func(_ int, from faultproxy.Side, _ []byte) {
+	p.proxy.OnBytes(func(_ int, from faultproxy.Side, b []byte) {
 		mu.Lock()
 		n, wait := rng.IntN(100), time.Duration(rng.IntN(20))*time.Millisecond
 		mu.Unlock()
-		if from == faultproxy.Server && n < 2 {
+		if from == faultproxy.Server && (n < 2 || n < 30 && len(b) > 4096) {
 			time.Sleep(wait)
 		}
 	})
