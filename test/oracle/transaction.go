@@ -86,7 +86,7 @@ func planTransaction(rng *rand.Rand, tag string) transaction {
 		}
 	}
 	truncating := slices.ContainsFunc(tx.steps, func(s step) bool { return s.does == truncates })
-	if rng.IntN(10) == 0 && !truncating {
+	if rng.IntN(10) == 0 {
 		tx.isolation = pgx.RepeatableRead
 	}
 	switch n := rng.IntN(100); {
