@@ -78,7 +78,7 @@ var errGone = errors.New("nobody waits for the connection")
 
 // dial connects to the upstream as soon as the link lets the client's wish pass.
 func (c *conn) dial() (*net.TCPConn, error) {
-	for link := c.proxy.link.Load(); link.stalled[Client]; link = c.proxy.link.Load() {
+	for link := c.proxy.link.Load(); link.holds(c.number, Client); link = c.proxy.link.Load() {
 		select {
 		case <-link.superseded:
 		case <-c.clientGone:

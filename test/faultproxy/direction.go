@@ -77,7 +77,7 @@ func (c *conn) await(from Side, next piece) *link {
 	for {
 		link := c.proxy.link.Load()
 		var due <-chan time.Time
-		if !link.stalled[from] {
+		if !link.holds(c.number, from) {
 			wait := time.Until(next.arrived.Add(link.delay))
 			if wait <= 0 {
 				return link

@@ -7,12 +7,18 @@ import (
 	"time"
 )
 
-// link is the state of the path between the sides, the same for all
-// connections. It is immutable: a fault publishes the next one.
+// link is the state of the path between the sides. It is immutable: a fault
+// publishes the next one.
 type link struct {
-	stalled    [2]bool // by the side that sends
+	stalled    [2]bool // by the side that sends, for all connections
+	dark       []int   // the connections that are stalled by themselves
 	delay      time.Duration
 	superseded chan struct{} // closed when this is the state no longer
+}
+
+// holds says whether what a side of a connection sends has to wait.
+func (l *link) holds(conn int, from Side) bool {
+	return l.stalled[from] || slices.Contains(l.dark, conn)
 }
 
 // Cut resets connections, all that stand or only those with the numbers given:
@@ -44,6 +50,8 @@ func (p *Proxy) Refuse() {
 }
 
 // Stall takes the link down in silence. New connections are accepted, and hang.
+// With numbers, only those connections go dark, and others are made and work as
+// before: a firewall that forgot the connections it had let through.
 //
 // The proxy's kernel still acknowledges what a client sends, and answers its
 // keepalive probes: this is the link that TCP keepalive and TCP_USER_TIMEOUT
@@ -51,7 +59,14 @@ func (p *Proxy) Refuse() {
 // Only a question that waits for the server's own answer tells.
 //
 // When Stall has returned, no byte passes that had not passed before.
-func (p *Proxy) Stall() { p.change(func(l *link) { l.stalled = [2]bool{true, true} }) }
+func (p *Proxy) Stall(numbers ...int) {
+	p.change(func(l *link) {
+		if len(numbers) == 0 {
+			l.stalled = [2]bool{true, true}
+		}
+		l.dark = slices.Concat(l.dark, numbers)
+	})
+}
 
 // StallFrom is Stall for what one side sends. From the client, that includes
 // its requests to connect. It adds to a stall from the other side.
@@ -67,7 +82,7 @@ func (p *Proxy) Delay(d time.Duration) { p.change(func(l *link) { l.delay = d })
 // client that gave up before its connection could be made is forgotten; the
 // server never hears of it.
 func (p *Proxy) Heal() error {
-	p.change(func(l *link) { l.stalled, l.delay = [2]bool{}, 0 })
+	p.change(func(l *link) { l.stalled, l.dark, l.delay = [2]bool{}, nil, 0 })
 	if err := p.listen(); err != nil {
 		return fmt.Errorf("listen again: %w", err)
 	}

@@ -101,6 +101,32 @@ func TestStallHoldsEverythingUntilHealed(t *testing.T) {
 	receive(t, w.server(), "late")
 }
 
+func TestStallOfSomeLeavesTheOthersAndThoseToCome(t *testing.T) {
+	w := start(t)
+	first, firstServer := w.connect()
+	second, secondServer := w.connect()
+	w.Stall(1)
+	send(t, first, "held")
+	send(t, firstServer, "held too")
+	hearNothing(t, firstServer)
+	hearNothing(t, first)
+	send(t, second, "passes")
+	receive(t, secondServer, "passes")
+	third, thirdServer := w.connect()
+	w.Stall(2)
+	send(t, second, "held")
+	hearNothing(t, secondServer)
+	hearNothing(t, first) // as before
+	send(t, third, "passes")
+	receive(t, thirdServer, "passes")
+	if err := w.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, firstServer, "held")
+	receive(t, first, "held too")
+	receive(t, secondServer, "held")
+}
+
 func TestStallStopsAWriteUnderWay(t *testing.T) {
 	w := start(t)
 	client, server := w.connect()

@@ -6,7 +6,8 @@
 //
 //	Cut        resets what stands
 //	Refuse     lets no new connection in
-//	Stall      goes dark: no byte, no FIN and no RST passes, in either direction
+//	Stall      goes dark: no byte, no FIN and no RST passes, in either direction;
+//	           all of the link, or some connections
 //	StallFrom  the same for what one side sends
 //	Delay      everything arrives later
 //
