@@ -95,10 +95,21 @@ func Start(t testing.TB, databaseURL string, variables ...string) *Pod {
 		p.Client.CloseIdleConnections()
 		p.Kill()
 		if t.Failed() {
-			t.Logf("log of the pod at %s:\n%s", p.addr, p.Log())
+			t.Logf("log of the pod at %s, but for requests that went well:\n%s", p.addr, withoutRequests(p.Log()))
 		}
 	})
 	return p
+}
+
+// withoutRequests leaves out what drowns the rest: a test may ask a thousand times.
+func withoutRequests(log string) string {
+	var rest strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, `"msg":"request"`) || !strings.Contains(line, `"status":200`) {
+			rest.WriteString(line)
+		}
+	}
+	return rest.String()
 }
 
 // Fleet starts n pods and waits until each is ready and listens.

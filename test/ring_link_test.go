@@ -1,0 +1,128 @@
+package test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"platform-settings/test/pgtest"
+)
+
+// Connections that are reset are made anew at once, and nothing is missed.
+func TestALinkThatIsCutIsMadeAnewAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3, pgtest.Database(t), hourly)
+	l := f.load(true)
+	const cuts = 8
+	for range cuts {
+		time.Sleep(50*time.Millisecond + rand.N(150*time.Millisecond)) // commits go on
+		f.proxy.Cut()
+	}
+	f.inForce(time.Now(), time.Second)
+	l.end()
+	for _, p := range f.pods {
+		p.AwaitReady("ok")
+		reportedOnce(t, p, "listener", cuts)
+		if n := metric(t, p, "settings_listener_ended_total"); n < 1 {
+			t.Errorf("settings_listener_ended_total %v", n)
+		}
+	}
+}
+
+// A link that refuses connections for a while: what it was is said once, and it
+// is made anew within the longest backoff.
+func TestALinkThatWasDownIsReportedOnceAndMadeAnew(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3, pgtest.Database(t), hourly)
+	l := f.load(false)
+	f.proxy.Refuse()
+	f.proxy.Cut()
+	for _, p := range f.pods {
+		p.AwaitReady("degraded")
+		if r := readiness(t, p); !r.says("listener") || r.Listener == "live" {
+			t.Errorf("%+v", r)
+		}
+	}
+	time.Sleep(2 * time.Second)
+	f.heal()
+	f.inForce(time.Now(), 2*time.Second)
+	l.end()
+	for _, p := range f.pods {
+		p.AwaitReady("ok")
+		reportedOnce(t, p, "listener", 1)
+	}
+}
+
+// The standing connections go dark, without a reset, and new ones work: a
+// firewall that forgot them. The poll finds out, and the listener is replaced.
+func TestConnectionsThatGoDarkAreReplacedWithinATTL(t *testing.T) {
+	t.Parallel()
+	const ttl = time.Second
+	f := newFleet(t, 3, pgtest.Database(t), fmt.Sprint("SETTINGS_TTL=", ttl))
+	l := f.load(false)
+	dark := time.Now()
+	f.proxy.Stall(f.proxy.Standing()...)
+	f.inForce(dark, ttl+2*time.Second)
+	for _, p := range f.pods {
+		within(t, dark, 2*ttl+3*time.Second, "the deaf listener is replaced", func() bool {
+			return metric(t, p, `settings_repairs_total{cause="deaf"}`) >= 1 && readiness(t, p).Listener == "live"
+		})
+	}
+	l.end()
+	f.inForce(time.Now(), 250*time.Millisecond) // by notification again
+	for _, p := range f.pods {
+		p.AwaitReady("ok")
+		p.AwaitLog("restarting the listener")
+	}
+}
+
+// The whole link is dark for several TTLs, and nothing says so.
+func TestALinkThatWasDarkIsCaughtUpWhenItHeals(t *testing.T) {
+	t.Parallel()
+	const ttl = 500 * time.Millisecond
+	f := newFleet(t, 3, pgtest.Database(t), fmt.Sprint("SETTINGS_TTL=", ttl))
+	l := f.load(false)
+	f.proxy.Stall()
+	time.Sleep(6 * ttl)
+	f.heal()
+	f.inForce(time.Now(), ttl+2*time.Second)
+	l.end()
+	for _, p := range f.pods {
+		p.AwaitReady("ok")
+	}
+}
+
+// A slow link is no broken one: changes arrive, in order, and the listener is
+// not taken for deaf.
+func TestASlowLinkKeepsItsListener(t *testing.T) {
+	t.Parallel()
+	for _, delay := range []time.Duration{100 * time.Millisecond, 300 * time.Millisecond} {
+		t.Run(delay.String(), func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 2, pgtest.Database(t), "SETTINGS_TTL=500ms")
+			l := f.load(false)
+			f.proxy.Delay(delay)
+			slow := time.Now()
+			time.Sleep(6 * delay)
+			f.inForce(time.Now(), delay+time.Second)
+			for time.Since(slow) < 3*time.Second {
+				time.Sleep(100 * time.Millisecond)
+			}
+			l.end()
+			for _, p := range f.pods {
+				for name, want := range map[string]float64{`settings_repairs_total{cause="deaf"}`: 0, "settings_listener_ended_total": 0, `settings_polls_total{result="failed"}`: 0} {
+					if n := metric(t, p, name); n != want {
+						t.Errorf("%s %v, want %v", name, n, want)
+					}
+				}
+				if r := readiness(t, p); r.Status != "ok" {
+					t.Errorf("%+v", r)
+				}
+			}
+			// It can be made anew over a slow link, too.
+			terminate(t, f.connect(), listening)
+			f.inForce(time.Now(), 20*delay+time.Second)
+		})
+	}
+}

@@ -1,0 +1,194 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"platform-settings/test/faultproxy"
+	"platform-settings/test/pgtest"
+	"platform-settings/test/pod"
+)
+
+// The fault ring: the tests in the files ring_… cause a failure of the link, of
+// the server or of a pod, for real and while commits go on. Afterwards every pod
+// serves exactly what the table holds, within the time that is promised.
+
+// hourly is a TTL that no test outlives: what is repaired, the listener repairs.
+const hourly = "SETTINGS_TTL=1h"
+
+// listening is the application name of the pods' listeners: a server cannot tell
+// otherwise which of its backends listen.
+const listening = "listening"
+
+// fleet is some pods, and their database behind a proxy with faults.
+type fleet struct {
+	t      *testing.T
+	proxy  *faultproxy.Proxy
+	direct string // the database's URL past the proxy
+	linked string // and through it
+	pods   []*pod.Pod
+}
+
+// newFleet starts pods on a database that has the schema or gets it from them.
+func newFleet(t *testing.T, n int, url string, variables ...string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, direct: url}
+	f.proxy, f.linked = link(t, url)
+	f.pods = pod.Fleet(t, n, f.linked, append([]string{"LISTEN_DATABASE_URL=" + f.linked + "&application_name=" + listening}, variables...)...)
+	pgtest.Exec(t, f.connect(), `INSERT INTO platform_settings (key, value_int) VALUES ('left', 0), ('right', 0), ('marker', 0)`)
+	f.exactly(time.Now(), time.Second)
+	return f
+}
+
+// link puts a proxy before a database, and returns the URL through it.
+func link(t *testing.T, databaseURL string) (*faultproxy.Proxy, string) {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := faultproxy.Start(u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	u.Host = proxy.Addr()
+	return proxy, u.String()
+}
+
+// connect is a new connection past the proxy.
+func (f *fleet) connect() *pgx.Conn { f.t.Helper(); return pgtest.Connect(f.t, f.direct) }
+
+func (f *fleet) heal() {
+	f.t.Helper()
+	if err := f.proxy.Heal(); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// inForce waits until every pod has what is committed by now, and asserts that
+// no more than the promised time has passed since the fault was over.
+func (f *fleet) inForce(since time.Time, promise time.Duration) {
+	f.t.Helper()
+	pgtest.Exec(f.t, f.connect(), `UPDATE platform_settings SET value_int = value_int + 1 WHERE key = 'marker'`)
+	want := revision(f.t, f.connect())
+	within(f.t, since, promise, "every pod has what is committed in force", func() bool {
+		for _, p := range f.pods {
+			if readiness(f.t, p).Revision < want {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// exactly is inForce once nobody writes any more: the pods serve the table and
+// nothing else.
+func (f *fleet) exactly(since time.Time, promise time.Duration) {
+	f.t.Helper()
+	conn := f.connect()
+	want := fmt.Sprint(revision(f.t, conn), " ", table(f.t, conn))
+	have := make([]string, len(f.pods))
+	defer func() {
+		for i := range have {
+			if have[i] != want {
+				f.t.Errorf("pod %d serves %q, the table holds %q", i+1, have[i], want)
+			}
+		}
+	}()
+	within(f.t, since, promise, "every pod serves exactly the table", func() bool {
+		for i, p := range f.pods {
+			have[i] = fmt.Sprint(readiness(f.t, p).Revision, " ", served(f.t, p))
+			if have[i] != want {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// within waits for a condition, says how long it took, and fails if that is more
+// than what is promised.
+func within(t *testing.T, since time.Time, promise time.Duration, what string, ok func() bool) time.Duration {
+	t.Helper()
+	for !ok() {
+		if time.Since(since) > promise+20*time.Second {
+			t.Fatalf("never came true, promised within %v: %s", promise, what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	took := time.Since(since)
+	t.Logf("%v of %v: %s", took.Round(time.Millisecond), promise, what)
+	if took > promise {
+		t.Errorf("took %v, promised within %v: %s", took, promise, what)
+	}
+	return took
+}
+
+// ready is what a pod says about itself.
+type ready struct {
+	Status, Source, Listener string
+	Revision                 int
+	Problems                 []string
+}
+
+func readiness(t *testing.T, p *pod.Pod) (r ready) {
+	t.Helper()
+	a, err := p.Do("GET", "/readyz", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(a.Body, &r); err != nil {
+		t.Fatalf("%v: %s", err, a.Body)
+	}
+	return r
+}
+
+// says whether one of the pod's problems begins with the topic.
+func (r ready) says(topic string) bool { return strings.Contains("\n"+strings.Join(r.Problems, "\n"), "\n"+topic+": ") }
+
+// metric is a pod's, by name and labels; 0 if it has none.
+func metric(t *testing.T, p *pod.Pod, name string) float64 {
+	t.Helper()
+	_, rest, found := strings.Cut("\n"+string(p.Must(200, "GET", "/metrics", "", "").Body), "\n"+name+" ")
+	if !found {
+		return 0
+	}
+	value, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// logged counts the lines of a pod's log with all of the words.
+func logged(p *pod.Pod, words ...string) (n int) {
+lines:
+	for line := range strings.Lines(p.Log()) {
+		for _, word := range words {
+			if !strings.Contains(line, word) {
+				continue lines
+			}
+		}
+		n++
+	}
+	return n
+}
+
+// reportedOnce asserts that the pod's log tells of n degradations of a topic and
+// of as many recoveries, and not of retries.
+func reportedOnce(t *testing.T, p *pod.Pod, topic string, atMost int) {
+	t.Helper()
+	began, ended := logged(p, `"degraded"`, `"topic":"`+topic+`"`), logged(p, `"recovered"`, `"topic":"`+topic+`"`)
+	if began < 1 || began > atMost || ended < 1 || ended > began {
+		t.Errorf("%d times degraded and %d times recovered in the log, want 1 to %d: %s", began, ended, atMost, topic)
+	}
+}
