@@ -3,6 +3,7 @@
 package test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The tests that run at the same time wait more than they work. -parallel
+	// still counts.
+	_ = flag.Set("test.parallel", "4")
 	code := pgtest.Main(m)
 	pod.Clean()
 	os.Exit(code)

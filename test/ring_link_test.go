@@ -44,7 +44,7 @@ func TestALinkThatWasDownIsReportedOnceAndMadeAnew(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(1500 * time.Millisecond) // the backoff grows to a second
 	f.heal()
 	f.inForce(time.Now(), 2*time.Second)
 	l.end()
@@ -70,7 +70,7 @@ func TestConnectionsThatGoDarkAreReplacedWithinATTL(t *testing.T) {
 		})
 	}
 	l.end()
-	f.inForce(time.Now(), 250*time.Millisecond) // by notification again
+	f.hears(time.Now(), time.Second)
 	for _, p := range f.pods {
 		p.AwaitReady("ok")
 		p.AwaitLog("restarting the listener")
@@ -80,11 +80,11 @@ func TestConnectionsThatGoDarkAreReplacedWithinATTL(t *testing.T) {
 // The whole link is dark for several TTLs, and nothing says so.
 func TestALinkThatWasDarkIsCaughtUpWhenItHeals(t *testing.T) {
 	t.Parallel()
-	const ttl = 500 * time.Millisecond
+	const ttl = 400 * time.Millisecond
 	f := newFleet(t, 3, pgtest.Database(t), fmt.Sprint("SETTINGS_TTL=", ttl))
 	l := f.load(false)
 	f.proxy.Stall()
-	time.Sleep(6 * ttl)
+	time.Sleep(5 * ttl)
 	f.heal()
 	f.inForce(time.Now(), ttl+2*time.Second)
 	l.end()
@@ -97,32 +97,24 @@ func TestALinkThatWasDarkIsCaughtUpWhenItHeals(t *testing.T) {
 // not taken for deaf.
 func TestASlowLinkKeepsItsListener(t *testing.T) {
 	t.Parallel()
-	for _, delay := range []time.Duration{100 * time.Millisecond, 300 * time.Millisecond} {
-		t.Run(delay.String(), func(t *testing.T) {
-			t.Parallel()
-			f := newFleet(t, 2, pgtest.Database(t), "SETTINGS_TTL=500ms")
-			l := f.load(false)
-			f.proxy.Delay(delay)
-			slow := time.Now()
-			time.Sleep(6 * delay)
-			f.inForce(time.Now(), delay+time.Second)
-			for time.Since(slow) < 3*time.Second {
-				time.Sleep(100 * time.Millisecond)
+	const delay = 200 * time.Millisecond
+	f := newFleet(t, 2, pgtest.Database(t), "SETTINGS_TTL=500ms")
+	l := f.load(false)
+	f.proxy.Delay(delay)
+	time.Sleep(2000 * time.Millisecond) // several polls, and longer than it takes to suspect a listener
+	f.inForce(time.Now(), delay+time.Second)
+	l.end()
+	for _, p := range f.pods {
+		for _, never := range []string{`settings_repairs_total{cause="deaf"}`, "settings_listener_ended_total", `settings_polls_total{result="failed"}`} {
+			if n := metric(t, p, never); n != 0 {
+				t.Errorf("%s %v, want 0", never, n)
 			}
-			l.end()
-			for _, p := range f.pods {
-				for name, want := range map[string]float64{`settings_repairs_total{cause="deaf"}`: 0, "settings_listener_ended_total": 0, `settings_polls_total{result="failed"}`: 0} {
-					if n := metric(t, p, name); n != want {
-						t.Errorf("%s %v, want %v", name, n, want)
-					}
-				}
-				if r := readiness(t, p); r.Status != "ok" {
-					t.Errorf("%+v", r)
-				}
-			}
-			// It can be made anew over a slow link, too.
-			terminate(t, f.connect(), listening)
-			f.inForce(time.Now(), 20*delay+time.Second)
-		})
+		}
+		if r := readiness(t, p); r.Status != "ok" {
+			t.Errorf("%+v", r)
+		}
 	}
+	// It can be made anew over a slow link, too: some round trips.
+	terminate(t, f.connect(), listening)
+	f.inForce(time.Now(), 20*delay+time.Second)
 }

@@ -1,0 +1,117 @@
+package test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"platform-settings/db/migrations"
+	"platform-settings/internal/settings"
+	"platform-settings/test/pgserver"
+	"platform-settings/test/pgtest"
+)
+
+// The server restarts under a hundred listeners, at once and after some seconds:
+// all are current within two seconds after it accepts connections, and it is not
+// stormed by them, neither while it is away nor when it returns.
+func TestARestartUnderAHundredListenersIsOverInTwoSeconds(t *testing.T) {
+	const pods, promise = 100, 2 * time.Second
+	server := pgtest.Dedicated(t, pgserver.Config{Params: map[string]string{"max_connections": "500"}})
+	if err := migrations.Up(t.Context(), server.URL("postgres"), zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	proxy, linked := link(t, server.URL("postgres"))
+	engines := make([]*settings.Engine, pods)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(func() { stop(); running.Wait() })
+	for i := range engines {
+		engines[i] = engine(t, linked)
+		running.Go(func() {
+			if err := engines[i].Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	allLive := func() bool {
+		for _, e := range engines {
+			if e.Status().Listener != "live" {
+				return false
+			}
+		}
+		return true
+	}
+	within(t, time.Now(), 20*time.Second, "all listen", allLive)
+
+	for name, restart := range map[string]func() error{
+		"a fast restart": func() error { return server.Restart(t.Context()) },
+		"two seconds without a server": func() error {
+			if err := server.Kill(); err != nil {
+				return err
+			}
+			time.Sleep(2 * time.Second) // the backoff has grown to a second by then
+			return server.StartAgain(t.Context())
+		},
+	} {
+		away := time.Now()
+		if err := restart(); err != nil {
+			t.Fatal(err)
+		}
+		back := time.Now()
+		conn := pgtest.Connect(t, server.URL("postgres"))
+		started := scalar[time.Time](t, conn, `SELECT pg_postmaster_start_time()`)
+		pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'`)
+		want := settings.Revision(revision(t, conn))
+		t.Logf("%s: it accepts connections after %v, %v after it was started", name, back.Sub(away).Round(time.Millisecond), back.Sub(started).Round(time.Millisecond))
+		within(t, started, promise, "all have what is committed in force", func() bool {
+			for _, e := range engines {
+				if e.Current().Revision() < want {
+					return false
+				}
+			}
+			return true
+		})
+		within(t, started, promise, "all listen", allLive)
+		second := busiest(proxy, away, time.Now(), time.Second)
+		tenth := busiest(proxy, back.Add(-50*time.Millisecond), time.Now(), 100*time.Millisecond)
+		t.Logf("at most %d connections were tried in a second, and %d in a tenth of one when it was back", second, tenth)
+		if second > mostAtFirst*pods {
+			t.Errorf("%d connections were tried in a second, want at most %d for each listener", second, mostAtFirst)
+		}
+		if tenth > pods {
+			t.Errorf("%d connections were tried in a tenth of a second when the server was back, want at most one for each listener", tenth)
+		}
+	}
+}
+
+// mostAtFirst is how often a listener may dial in the second in which it loses
+// the server. It waits 20 ms, 40 ms, … 640 ms, each time half of it at least:
+// seven attempts. For each that is reset pgx dials once more, to cancel.
+const mostAtFirst = 14
+
+// engine is a pod's, without the pod around it.
+func engine(t *testing.T, url string) *settings.Engine {
+	t.Helper()
+	config, err := settings.PoolConfig(url, "platform-settings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	listen, err := settings.ListenConfig(url, listening)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := settings.New(settings.Config{Pool: pool, Listen: listen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
