@@ -14,15 +14,17 @@ func TestALinkThatIsCutIsMadeAnewAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3, pgtest.Database(t), hourly)
 	l := f.load(true)
-	const cuts = 8
+	const cuts = 6
 	for range cuts {
-		time.Sleep(50*time.Millisecond + rand.N(150*time.Millisecond)) // commits go on
+		time.Sleep(rand.N(50 * time.Millisecond)) // commits go on
 		f.proxy.Cut()
+		f.inForce(time.Now(), time.Second)
+		for _, p := range f.pods {
+			p.AwaitReady("ok")
+		}
 	}
-	f.inForce(time.Now(), time.Second)
 	l.end()
 	for _, p := range f.pods {
-		p.AwaitReady("ok")
 		reportedOnce(t, p, "listener", cuts)
 		if n := metric(t, p, "settings_listener_ended_total"); n < 1 {
 			t.Errorf("settings_listener_ended_total %v", n)
@@ -103,7 +105,7 @@ func TestASlowLinkKeepsItsListener(t *testing.T) {
 	f.proxy.Delay(delay)
 	time.Sleep(2000 * time.Millisecond) // several polls, and longer than it takes to suspect a listener
 	f.inForce(time.Now(), delay+time.Second)
-	l.end()
+	l.endWithin(delay + time.Second)
 	for _, p := range f.pods {
 		for _, never := range []string{`settings_repairs_total{cause="deaf"}`, "settings_listener_ended_total", `settings_polls_total{result="failed"}`} {
 			if n := metric(t, p, never); n != 0 {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -132,11 +131,11 @@ func TestAPodThatWasStoppedCatchesUpAtOnce(t *testing.T) {
 	f := newFleet(t, 2, pgtest.Database(t), "SETTINGS_TTL=300ms")
 	l := f.load(false)
 	for _, p := range f.pods {
-		p.Signal(syscall.SIGSTOP)
+		p.Pause()
 	}
 	time.Sleep(1500 * time.Millisecond)
 	for _, p := range f.pods {
-		p.Signal(syscall.SIGCONT)
+		p.Resume()
 	}
 	f.inForce(time.Now(), time.Second)
 	l.end()
@@ -160,7 +159,7 @@ func TestAStoppedPodsFirstAnswersAreNotFromAStaleGate(t *testing.T) {
 	for range 2 {
 		pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = false WHERE key = 'maintenance_mode'`)
 		p.AwaitStatus("/", 200)
-		p.Signal(syscall.SIGSTOP)
+		p.Pause()
 		pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = true WHERE key = 'maintenance_mode'`)
 		asked, over := context.WithTimeout(t.Context(), 1100*time.Millisecond)
 		var asking sync.WaitGroup
@@ -176,7 +175,7 @@ func TestAStoppedPodsFirstAnswersAreNotFromAStaleGate(t *testing.T) {
 			})
 		}
 		time.Sleep(700 * time.Millisecond)
-		p.Signal(syscall.SIGCONT)
+		p.Resume()
 		asking.Wait()
 		over()
 	}

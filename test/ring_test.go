@@ -44,6 +44,9 @@ func newFleet(t *testing.T, n int, url string, variables ...string) *fleet {
 	f.pods = pod.Fleet(t, n, f.linked, append([]string{"LISTEN_DATABASE_URL=" + f.linked + "&application_name=" + listening}, variables...)...)
 	pgtest.Exec(t, f.connect(), `INSERT INTO platform_settings (key, value_int) VALUES ('left', 0), ('right', 0), ('marker', 0)`)
 	f.exactly(time.Now(), time.Second)
+	for _, p := range f.pods { // its poller is connected
+		awaited(t, time.Now(), 5*time.Second, "a pod has polled", func() bool { return metric(t, p, `settings_polls_total{result="ok"}`) > 0 })
+	}
 	return f
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -252,6 +253,27 @@ func (p *Pod) await(what string, ok func() (bool, string)) {
 
 // Signal sends the process a signal.
 func (p *Pod) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Pause stops the process, as a machine that is paused would, and returns when
+// nothing of it runs any more. Resume lets it go on.
+func (p *Pod) Pause() {
+	p.t.Helper()
+	p.Signal(syscall.SIGSTOP)
+	for {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil || !status.Stopped():
+			p.t.Fatalf("pause the pod at %s: %v, status %x", p.addr, err, status)
+		}
+		return
+	}
+}
+
+// Resume is the end of Pause.
+func (p *Pod) Resume() { p.Signal(syscall.SIGCONT) }
 
 // Kill ends the process at once, if it still runs.
 func (p *Pod) Kill() {
