@@ -61,7 +61,12 @@ func TestAFaultBetweenListenAndTheSnapshotLosesNothing(t *testing.T) {
 				})
 			})
 			terminate(t, f.connect(), listening)
-			since := <-failed
+			var since time.Time
+			select {
+			case since = <-failed:
+			case <-time.After(10 * time.Second):
+				t.Fatal("no listener asked for its snapshot")
+			}
 			f.exactly(since, c.right)
 			within(t, since, c.live, "the listener is live", func() bool { return readiness(t, p).Listener == "live" })
 			p.AwaitReady("ok")
