@@ -70,6 +70,97 @@ END $$;
 COMMENT ON FUNCTION public.maintenance_on(message text, read_only boolean, reason text) IS 'Turns the switch on. A message or read_only that is left out is cleared; the window stays.';
 
 --
+-- Name: settings_acknowledge(uuid, bigint, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_acknowledge(instance uuid, revision bigint, source text, listener text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '300ms'
+    AS $_$
+#variable_conflict use_column
+BEGIN
+  UPDATE public.settings_pods p
+     SET revision = $2, source = $3, listener = $4, last_seen = clock_timestamp(),
+         applied_at = CASE WHEN p.revision = $2 THEN p.applied_at ELSE clock_timestamp() END
+   WHERE p.instance = $1;
+  RETURN FOUND;
+END $_$;
+
+--
+-- Name: settings_await(bigint, interval); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_await(revision bigint DEFAULT NULL::bigint, timeout interval DEFAULT '00:00:10'::interval) RETURNS TABLE(pod text, has boolean, state text, at_revision bigint, last_seen timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+DECLARE
+  deadline timestamptz := clock_timestamp() + least($2, interval '1 hour');
+  wanted   bigint := $1;
+  written_off uuid[]; -- lost at the start: they hold nobody up. Who is lost meanwhile does.
+BEGIN
+  IF EXISTS (SELECT FROM public.settings_commits c
+              WHERE c.xid = pg_current_xact_id_if_assigned() AND c.began_at = transaction_timestamp()) THEN
+    RAISE EXCEPTION 'this transaction has changed settings, and no pod can have that before COMMIT'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'COMMIT first, then call settings_await.';
+  ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a transaction at isolation level % does not see what the pods report meanwhile', current_setting('transaction_isolation')
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call settings_await outside of it.';
+  END IF;
+  IF wanted IS NULL THEN
+    SELECT h.revision INTO wanted FROM public.settings_head h;
+  END IF;
+  SELECT coalesce(array_agg(f.instance), '{}') INTO written_off FROM public.settings_fleet f WHERE f.state = 'lost';
+  LOOP
+    PERFORM FROM public.settings_fleet f
+      WHERE coalesce(f.revision < wanted, true) AND f.closed_at IS NULL AND f.instance <> ALL (written_off);
+    EXIT WHEN NOT FOUND OR clock_timestamp() >= deadline;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  RETURN QUERY SELECT f.pod, coalesce(f.revision >= wanted, false), f.state, f.revision, f.last_seen
+    FROM public.settings_fleet f ORDER BY f.pod;
+END $_$;
+
+--
+-- Name: FUNCTION settings_await(revision bigint, timeout interval); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.settings_await(revision bigint, timeout interval) IS 'Waits until every pod has the revision in force (the last one, if null), or until the time is over; then a row for each pod: has it or not.';
+
+--
+-- Name: settings_check_in(uuid, bigint, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_check_in(instance uuid, revision bigint, source text, listener text, OUT joined boolean, OUT current bigint, OUT behind bigint, OUT lost bigint, OUT behind_for interval, OUT forgotten text[]) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '300ms'
+    AS $_$
+#variable_conflict use_column
+BEGIN
+  joined := public.settings_acknowledge($1, $2, $3, $4);
+  INSERT INTO public.settings_pods (instance, pod, last_seen)
+  SELECT m.instance, m.pod, clock_timestamp() FROM public.settings_members m
+   WHERE NOT EXISTS (SELECT FROM public.settings_pods p WHERE p.instance = m.instance)
+  ON CONFLICT (instance) DO NOTHING;
+  WITH expired AS (
+    DELETE FROM public.settings_members
+     WHERE instance IN (
+       SELECT m.instance FROM public.settings_members m JOIN public.settings_pods p ON p.instance = m.instance
+        WHERE p.last_seen < clock_timestamp() - greatest(360 * m.ttl, interval '1 minute')
+          FOR UPDATE OF m SKIP LOCKED)
+    RETURNING instance, pod),
+  gone AS (DELETE FROM public.settings_pods WHERE instance IN (SELECT instance FROM expired))
+  SELECT array_agg(pod ORDER BY pod) INTO forgotten FROM expired;
+  SELECT count(*) FILTER (WHERE f.state = 'current'), count(*) FILTER (WHERE f.state = 'behind'),
+         count(*) FILTER (WHERE f.state = 'lost'), max(f.behind_for) FILTER (WHERE f.state <> 'lost')
+    INTO "current", behind, lost, behind_for
+    FROM public.settings_fleet f;
+END $_$;
+
+--
 -- Name: settings_commit(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -151,6 +242,25 @@ $$;
 --
 
 COMMENT ON FUNCTION public.settings_history_prune(older_than interval) IS 'Deletes commits older than that, but for the latest of each key; answers how many.';
+
+--
+-- Name: settings_join(uuid, text, text, timestamp with time zone, interval, interval); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_join(instance uuid, pod text, build text, started_at timestamp with time zone, ttl interval, max_staleness interval) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '300ms'
+    AS $_$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO public.settings_members (instance, pod, build, started_at, ttl, max_staleness)
+  VALUES ($1, $2, $3, $4, $5, $6)
+  ON CONFLICT (instance) DO NOTHING;
+  INSERT INTO public.settings_pods (instance, pod, last_seen)
+  VALUES ($1, $2, clock_timestamp())
+  ON CONFLICT (instance) DO UPDATE SET revision = NULL, last_seen = excluded.last_seen;
+END $_$;
 
 --
 -- Name: platform_settings; Type: TABLE; Schema: public; Owner: -
@@ -282,6 +392,19 @@ $$;
 --
 
 COMMENT ON FUNCTION public.settings_kind(s public.platform_settings) IS 'The kind of a setting: SELECT settings_kind(s) FROM platform_settings s.';
+
+--
+-- Name: settings_leave(uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_leave(instance uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '300ms'
+    AS $_$
+  DELETE FROM public.settings_members m WHERE m.instance = $1;
+  DELETE FROM public.settings_pods p WHERE p.instance = $1;
+$_$;
 
 --
 -- Name: settings_row(); Type: FUNCTION; Schema: public; Owner: -
@@ -531,6 +654,151 @@ COMMENT ON COLUMN public.settings_head.revision IS 'The last commit''s number; c
 COMMENT ON COLUMN public.settings_head.channel IS 'Whoever knows it can overhear and forge. Change it to rotate: pods follow within one TTL.';
 
 --
+-- Name: settings_members; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.settings_members (
+    instance uuid NOT NULL,
+    pod text NOT NULL,
+    build text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ttl interval NOT NULL,
+    max_staleness interval,
+    CONSTRAINT settings_members_max_staleness CHECK ((max_staleness > '00:00:00'::interval)),
+    CONSTRAINT settings_members_ttl CHECK ((ttl > '00:00:00'::interval))
+);
+
+--
+-- Name: TABLE settings_members; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.settings_members IS 'One row a running pod: written when it connects, deleted when it stops.';
+
+--
+-- Name: COLUMN settings_members.instance; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_members.instance IS 'The process. Two that were given the same name are two rows.';
+
+--
+-- Name: COLUMN settings_members.ttl; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_members.ttl IS 'How often it checks in. Silent for three of these, it is lost; for 360, it is dropped.';
+
+--
+-- Name: COLUMN settings_members.max_staleness; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_members.max_staleness IS 'After so long without the database it closes its own gate; null: never.';
+
+--
+-- Name: settings_pods; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE UNLOGGED TABLE public.settings_pods (
+    instance uuid NOT NULL,
+    pod text NOT NULL,
+    revision bigint,
+    applied_at timestamp with time zone,
+    source text,
+    listener text,
+    last_seen timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+--
+-- Name: TABLE settings_pods; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.settings_pods IS 'What each pod has in force, as it says itself. See settings_fleet.';
+
+--
+-- Name: COLUMN settings_pods.revision; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_pods.revision IS 'What requests on it read; null until it has compared itself with this server.';
+
+--
+-- Name: COLUMN settings_pods.applied_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_pods.applied_at IS 'When it said so first, by this server''s clock.';
+
+--
+-- Name: settings_fleet; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.settings_fleet AS
+ SELECT f.pod,
+    f.revision,
+    (f.head - COALESCE(f.revision, (0)::bigint)) AS lag,
+    f.applied_at,
+    f.last_seen,
+        CASE
+            WHEN ((f.last_seen IS NULL) OR (f.silent > GREATEST(((3)::double precision * f.ttl), '00:00:01'::interval))) THEN 'lost'::text
+            WHEN (f.revision = f.head) THEN 'current'::text
+            ELSE 'behind'::text
+        END AS state,
+    f.source,
+    f.listener,
+    f.build,
+    f.started_at,
+        CASE
+            WHEN (f.silent > ((f.max_staleness + f.ttl) + '00:00:05'::interval)) THEN (((f.last_seen + f.max_staleness) + f.ttl) + '00:00:05'::interval)
+            ELSE NULL::timestamp with time zone
+        END AS closed_at,
+    ( SELECT (clock_timestamp() - c.at)
+           FROM public.settings_commits c
+          WHERE (c.revision = (f.revision + 1))) AS behind_for,
+    f.instance
+   FROM ( SELECT m.instance,
+            m.pod,
+            m.build,
+            m.started_at,
+            m.ttl,
+            m.max_staleness,
+            h.revision AS head,
+                CASE
+                    WHEN (p.revision <= h.revision) THEN p.revision
+                    ELSE NULL::bigint
+                END AS revision,
+            p.applied_at,
+            p.source,
+            p.listener,
+            p.last_seen,
+            (clock_timestamp() - p.last_seen) AS silent
+           FROM ((public.settings_members m
+             LEFT JOIN public.settings_pods p ON ((p.instance = m.instance)))
+             CROSS JOIN ( SELECT settings_head.revision
+                   FROM public.settings_head
+                 LIMIT 1) h)) f;
+
+--
+-- Name: VIEW settings_fleet; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON VIEW public.settings_fleet IS 'One row a pod: what it has in force, how far that is behind, and when it was last heard of.';
+
+--
+-- Name: COLUMN settings_fleet.state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_fleet.state IS 'current, behind, or lost: silent for three of its TTLs, and it may still be serving.';
+
+--
+-- Name: COLUMN settings_fleet.closed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_fleet.closed_at IS 'Since when, at the latest, a silent pod has closed its own gate; null: it has not, or has no MAX_STALENESS.';
+
+--
+-- Name: COLUMN settings_fleet.behind_for; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_fleet.behind_for IS 'The age of the first commit that it lacks.';
+
+--
 -- Name: settings_history; Type: VIEW; Schema: public; Owner: -
 --
 
@@ -596,6 +864,20 @@ ALTER TABLE ONLY public.settings_head
     ADD CONSTRAINT settings_head_pkey PRIMARY KEY (only_row);
 
 --
+-- Name: settings_members settings_members_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_members
+    ADD CONSTRAINT settings_members_pkey PRIMARY KEY (instance);
+
+--
+-- Name: settings_pods settings_pods_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_pods
+    ADD CONSTRAINT settings_pods_pkey PRIMARY KEY (instance);
+
+--
 -- Name: settings_changes_latest; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -634,6 +916,24 @@ CREATE TRIGGER settings_truncate BEFORE TRUNCATE ON public.platform_settings FOR
 ALTER TABLE public.platform_settings ENABLE ALWAYS TRIGGER settings_truncate;
 
 --
+-- Name: FUNCTION settings_acknowledge(instance uuid, revision bigint, source text, listener text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_acknowledge(instance uuid, revision bigint, source text, listener text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_await(revision bigint, timeout interval); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_await(revision bigint, timeout interval) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_check_in(instance uuid, revision bigint, source text, listener text, OUT joined boolean, OUT current bigint, OUT behind bigint, OUT lost bigint, OUT behind_for interval, OUT forgotten text[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_check_in(instance uuid, revision bigint, source text, listener text, OUT joined boolean, OUT current bigint, OUT behind bigint, OUT lost bigint, OUT behind_for interval, OUT forgotten text[]) FROM PUBLIC;
+
+--
 -- Name: FUNCTION settings_commit(); Type: ACL; Schema: public; Owner: -
 --
 
@@ -644,6 +944,18 @@ REVOKE ALL ON FUNCTION public.settings_commit() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION public.settings_history_prune(older_than interval) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_join(instance uuid, pod text, build text, started_at timestamp with time zone, ttl interval, max_staleness interval); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_join(instance uuid, pod text, build text, started_at timestamp with time zone, ttl interval, max_staleness interval) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_leave(instance uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_leave(instance uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION settings_row(); Type: ACL; Schema: public; Owner: -
