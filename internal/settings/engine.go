@@ -54,6 +54,10 @@ type Config struct {
 	// read. Nil: off.
 	Maintenance *bool
 
+	// Pod is this process's name in the fleet's register, and Build its version.
+	// No name: it takes no part, and its reports are [ErrFleetUnknown].
+	Pod, Build string
+
 	// Log gets transitions, not retries. Nil: nothing is logged.
 	Log *zap.Logger
 
@@ -79,9 +83,11 @@ type Engine struct {
 
 	state     atomic.Pointer[state]
 	confirmed atomic.Pointer[time.Time] // as of when the database last confirmed the snapshot
+	fleetSize atomic.Pointer[fleetSize] // as of the last poll; nil: not known
 	inbox     chan event                // to the writer
 	listener  *listener                 // nil: none
 	poller    *poller
+	member    *member // nil: takes no part in the fleet
 
 	mu       sync.Mutex
 	problems map[string]string // by topic; see problem
@@ -128,6 +134,7 @@ func New(c Config) (*Engine, error) {
 	first.maintenance.Enabled = c.Maintenance != nil && *c.Maintenance
 	e.state.Store(&state{first, make(chan struct{})})
 	e.metrics = newMetrics(e, c.Registerer)
+	e.member = newMember(e, c)
 	e.poller = newPoller(e)
 	if c.Listen != nil {
 		e.listener = newListener(e, c.Listen)
@@ -160,7 +167,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return group.Wait()
+	err := group.Wait()
+	e.poller.end()
+	return err
 }
 
 // Current is the snapshot that is in force: one pointer load.

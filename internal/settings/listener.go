@@ -150,6 +150,9 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel string, er
 	if err := checkPooler(ctx, conn, l.config); err != nil {
 		return nil, "", err
 	}
+	if err := l.engine.member.join(ctx, conn); err != nil {
+		return nil, "", err
+	}
 	return conn, channel, nil
 }
 
@@ -173,6 +176,7 @@ func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) e
 	if !h.l.engine.deliver(ctx, r) {
 		return ctx.Err()
 	}
+	h.l.engine.poller.owe()
 	h.l.hear(r.revision)
 	h.wasLive = true
 	h.l.live.Store(true)

@@ -19,6 +19,9 @@ type metrics struct {
 	polls      *prometheus.CounterVec
 	reconnects prometheus.Counter
 	delay      prometheus.Histogram
+
+	convergence prometheus.Histogram
+	forgotten   prometheus.Counter
 }
 
 func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
@@ -49,6 +52,29 @@ func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
 	gauge("settings_maintenance_active", "1 while this pod's maintenance is on.",
 		func() float64 { return yes(e.Maintenance().ActiveNow()) })
 
+	for state, count := range map[PodState]func(*fleetSize) int64{
+		PodCurrent: func(s *fleetSize) int64 { return s.current },
+		PodBehind:  func(s *fleetSize) int64 { return s.behind },
+		PodLost:    func(s *fleetSize) int64 { return s.lost },
+	} {
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "settings_fleet_pods", ConstLabels: prometheus.Labels{"state": string(state)},
+			Help: "Pods in the fleet's register as of this pod's last poll, by state; all 0 where that is not known.",
+		}, func() float64 {
+			if s := e.fleetSize.Load(); s != nil {
+				return float64(count(s))
+			}
+			return 0
+		})
+	}
+	gauge("settings_fleet_slowest_seconds", "The age of the oldest commit that some pod lacks, lost ones apart, as of this pod's last poll.",
+		func() float64 {
+			if s := e.fleetSize.Load(); s != nil {
+				return s.slowest.Seconds()
+			}
+			return 0
+		})
+
 	notifications := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "settings_notifications_total",
 		Help: "Notifications: commit (all readable ones), of these old or gap (not the next revision, or too large to carry); unreadable.",
@@ -78,6 +104,14 @@ func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
 			Name:    "settings_commit_delay_seconds",
 			Help:    "From COMMIT, by the database's clock, to in force on this pod, by its own.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}),
+		convergence: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "settings_fleet_convergence_seconds",
+			Help:    "From COMMIT until the whole fleet was known to have it in force, by the database's clock; of the commits that somebody waited for on this pod.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}),
+		forgotten: f.NewCounter(prometheus.CounterOpts{
+			Name: "settings_fleet_dropped_total", Help: "Lost pods that this pod dropped from the fleet's register.",
 		}),
 	}
 	for _, v := range []string{"behind", "unannounced", "went_back", "deaf"} {

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -10,10 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 )
-
-// answerTimeout is for an answer on a connection that has stood for a while: it
-// may have gone dark. On a new one readTimeout counts.
-const answerTimeout = time.Second
 
 // suspicion is how long a listener may take to announce a commit that a poll has
 // found: a notification that is merely on its way arrives within it.
@@ -24,10 +19,16 @@ const suspicion = time.Second
 // writers that wait for a lock must not keep it from looking.
 type poller struct {
 	engine  *Engine
-	config  *pgx.ConnConfig
-	conn    *pgx.Conn     // nil: none stands. run's own
 	asked   chan struct{} // capacity 1: a level, not a queue
+	owed    chan struct{} // likewise: an acknowledgement
 	working atomic.Bool   // the last look succeeded
+
+	// The rest is run's own.
+
+	link
+	compared       bool      // the snapshot was compared with what the link leads to now
+	acknowledged   *Snapshot // on this connection; nil: none
+	acknowledgedAt time.Time
 
 	// A commit that a poll found and the listener has yet to announce, and since
 	// when; 0 for none. run's own.
@@ -36,7 +37,12 @@ type poller struct {
 }
 
 func newPoller(e *Engine) *poller {
-	return &poller{engine: e, config: e.pool.Config().ConnConfig, asked: make(chan struct{}, 1)}
+	p := &poller{engine: e, asked: make(chan struct{}, 1), owed: make(chan struct{}, 1)}
+	p.link = link{config: e.pool.Config().ConnConfig, connected: func(ctx context.Context, conn *pgx.Conn) error {
+		p.compared, p.acknowledged = false, nil
+		return e.member.join(ctx, conn)
+	}}
+	return p
 }
 
 // refresh asks for a full read that begins after this call. It never blocks.
@@ -47,9 +53,17 @@ func (p *poller) refresh() {
 	}
 }
 
-// run polls until ctx ends; the first time at once.
+// owe asks for an acknowledgement, though the snapshot is still the same. It
+// never blocks.
+func (p *poller) owe() {
+	select {
+	case p.owed <- struct{}{}:
+	default:
+	}
+}
+
+// run polls until ctx ends; the first time at once. In between it acknowledges.
 func (p *poller) run(ctx context.Context) {
-	defer p.disconnect()
 	backoff, full := firstBackoff, true
 	for {
 		var err error
@@ -63,6 +77,7 @@ func (p *poller) run(ctx context.Context) {
 		}
 
 		p.working.Store(err == nil)
+		p.compared = p.compared || err == nil
 		p.engine.checkStale()
 		ttl := p.engine.ttl
 		wait := ttl - rand.N(ttl/5)
@@ -81,57 +96,62 @@ func (p *poller) run(ctx context.Context) {
 			}
 		}
 
-		retry := full && err != nil // what was asked for is still owed
-		select {
-		case <-time.After(wait):
-			full = retry
-		case <-p.asked:
-			full = true
-		case <-ctx.Done():
+		asked := p.idle(ctx, time.After(wait))
+		if ctx.Err() != nil {
 			return
 		}
+		full = asked || full && err != nil // what was asked for is still owed
 	}
 }
 
-// ask puts a question on the poller's connection, and once more on a new one if
-// the connection that stood has broken or does not answer.
-func (p *poller) ask(ctx context.Context, question func(context.Context, *pgx.Conn) error) error {
-	if p.conn != nil {
-		err := p.try(ctx, answerTimeout, question)
-		if p.conn != nil || ctx.Err() != nil {
-			return err
+// idle acknowledges what is put in force until it is time to look again. It
+// returns whether somebody asked for a full read.
+func (p *poller) idle(ctx context.Context, look <-chan time.Time) (asked bool) {
+	for {
+		var news <-chan struct{}
+		var due <-chan time.Time
+		if p.engine.member != nil && p.conn != nil && p.compared {
+			now := p.engine.state.Load()
+			if now.snap == p.acknowledged {
+				news = now.superseded
+			} else {
+				due = time.After(time.Until(p.acknowledgedAt.Add(acknowledgePause)))
+			}
+		}
+		select {
+		case <-look:
+			return false
+		case <-p.asked:
+			return true
+		case <-news:
+		case <-p.owed:
+			p.acknowledged = nil
+		case <-due:
+			if p.acknowledge(ctx) != nil {
+				return false // the connection broke: look at once, on a new one
+			}
+		case <-ctx.Done():
+			return false
 		}
 	}
-	connecting, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
-	defer cancel()
-	conn, err := pgx.ConnectConfig(connecting, p.config)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	p.conn = conn
-	return p.try(ctx, readTimeout, question)
 }
 
-// try asks on the connection that stands. It goes on standing if there was an
-// answer, be it an error.
-func (p *poller) try(ctx context.Context, timeout time.Duration, question func(context.Context, *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
-	defer cancel()
-	err := question(ctx, p.conn)
-	if err != nil && code(err) == "" || p.conn.IsClosed() {
-		p.disconnect()
-	}
-	return err
+func (p *poller) acknowledge(ctx context.Context) error {
+	now := p.engine.Current()
+	p.acknowledged, p.acknowledgedAt = now, time.Now()
+	return p.try(ctx, answerTimeout, func(ctx context.Context, conn *pgx.Conn) error {
+		return p.engine.member.acknowledge(ctx, conn, now)
+	})
 }
 
-func (p *poller) disconnect() {
-	if p.conn == nil {
-		return
+// end leaves the fleet and closes the connection, once nothing runs any more.
+func (p *poller) end() {
+	if p.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+		defer cancel()
+		p.engine.member.leave(ctx, p.conn)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-	defer cancel()
-	_ = p.conn.Close(ctx)
-	p.conn = nil
+	p.disconnect()
 }
 
 // poll compares the head and the content with the snapshot, and reads the table
@@ -146,7 +166,7 @@ func (p *poller) poll(ctx context.Context) error {
 	)
 	err := p.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		base, began = e.Current(), time.Now()
-		head, err = readHead(ctx, conn)
+		head, err = p.readHead(ctx, conn)
 		return err
 	})
 	if err != nil {
@@ -174,6 +194,23 @@ func (p *poller) poll(ctx context.Context) error {
 		return nil
 	}
 	return p.read(ctx)
+}
+
+// readHead reads the head, and checks in with the same query.
+func (p *poller) readHead(ctx context.Context, conn *pgx.Conn) (head, error) {
+	m := p.engine.member
+	if m == nil || !p.compared {
+		return readHead(ctx, conn)
+	}
+	now := p.engine.Current()
+	h, err := m.checkIn(ctx, conn, now)
+	if err == nil && h.fleet.joined {
+		p.acknowledged, p.acknowledgedAt = now, time.Now()
+	}
+	if err != nil && !conn.IsClosed() {
+		return readHead(ctx, conn) // whoever cannot check in can still look
+	}
+	return h, err
 }
 
 // checkHearing restarts a listener that has not announced what a poll found.

@@ -32,15 +32,9 @@ type Status struct {
 func (e *Engine) Status() Status {
 	e.checkStale() // the poller's own look may be a retry away
 	current := e.Current()
-	s := Status{Source: current.source, Revision: current.revision, Listener: "connecting"}
+	s := Status{Source: current.source, Revision: current.revision, Listener: e.listenerState()}
 	if at := e.confirmed.Load(); at != nil {
 		s.Age = since(*at)
-	}
-	switch {
-	case e.listening():
-		s.Listener = "live"
-	case e.poller.working.Load():
-		s.Listener = "polling"
 	}
 	if s.Source != SourceDatabase {
 		s.Problems = append(s.Problems, "the settings have not been read from the database yet")
@@ -51,6 +45,16 @@ func (e *Engine) Status() Status {
 		s.Problems = append(s.Problems, topic+": "+e.problems[topic])
 	}
 	return s
+}
+
+func (e *Engine) listenerState() string {
+	switch {
+	case e.listening():
+		return "live"
+	case e.poller.working.Load():
+		return "polling"
+	}
+	return "connecting"
 }
 
 // since is the time that has passed, by the clock that shows more of it: the
@@ -117,4 +121,10 @@ func (e *Engine) problem(topic, text string, cause error) {
 	default:
 		e.log.Warn("degraded", zap.String("topic", topic), zap.String("problem", text), zap.Error(cause))
 	}
+}
+
+func (e *Engine) problemWith(topic string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.problems[topic] != ""
 }

@@ -63,24 +63,31 @@ type head struct {
 	standby  bool
 	digest   int64
 	triggers string // what is wrong with them; "" for nothing
+	fleet    fleetSize
 }
 
-// readHead reads the revision, the channel, whether the triggers stand as they
-// were made (ENABLE ALWAYS), and a digest of the content: the XOR of the rows'
-// own hashes. It needs no order and no transfer of the rows, and a snapshot keeps
-// its own up to date row by row.
+// headColumns are, of the head h: the revision, the channel, whether the server
+// is a standby, a digest of the content, and what is wrong with the triggers,
+// which stand as they were made if they are ENABLE ALWAYS. The digest is the XOR
+// of the rows' own hashes: it needs no order and no transfer of the rows, and a
+// snapshot keeps its own up to date row by row.
+const headColumns = `
+	h.revision, h.channel, pg_is_in_recovery(),
+	(SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s),
+	(SELECT coalesce(string_agg(want.name || CASE t.tgenabled
+	          WHEN 'D' THEN ' is disabled' WHEN 'O' THEN ' is skipped by replicas' WHEN 'R' THEN ' runs on replicas only'
+	          ELSE ' is missing' END, ', ' ORDER BY want.name), '')
+	   FROM (VALUES ('settings_stamp', 'public.platform_settings'), ('settings_row', 'public.platform_settings'),
+	                ('settings_truncate', 'public.platform_settings'), ('settings_commit', 'public.settings_commits')) want (name, owner)
+	   LEFT JOIN pg_trigger t ON t.tgname = want.name AND t.tgrelid = to_regclass(want.owner)
+	  WHERE t.tgenabled IS DISTINCT FROM 'A')`
+
+func (h *head) columns() []any {
+	return []any{&h.revision, &h.channel, &h.standby, &h.digest, &h.triggers}
+}
+
 func readHead(ctx context.Context, conn *pgx.Conn) (h head, err error) {
-	err = conn.QueryRow(ctx, `
-		SELECT h.revision, h.channel, pg_is_in_recovery(),
-		       (SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s),
-		       (SELECT coalesce(string_agg(want.name || CASE t.tgenabled
-		                 WHEN 'D' THEN ' is disabled' WHEN 'O' THEN ' is skipped by replicas' WHEN 'R' THEN ' runs on replicas only'
-		                 ELSE ' is missing' END, ', ' ORDER BY want.name), '')
-		          FROM (VALUES ('settings_stamp', 'public.platform_settings'), ('settings_row', 'public.platform_settings'),
-		                       ('settings_truncate', 'public.platform_settings'), ('settings_commit', 'public.settings_commits')) want (name, owner)
-		          LEFT JOIN pg_trigger t ON t.tgname = want.name AND t.tgrelid = to_regclass(want.owner)
-		         WHERE t.tgenabled IS DISTINCT FROM 'A')
-		  FROM public.settings_head h`).Scan(&h.revision, &h.channel, &h.standby, &h.digest, &h.triggers)
+	err = conn.QueryRow(ctx, `SELECT `+headColumns+` FROM public.settings_head h`).Scan(h.columns()...)
 	if err != nil {
 		return head{}, fmt.Errorf("read the head: %w", err)
 	}
