@@ -25,6 +25,7 @@ var (
 	malformedBody       = problemType{http.StatusBadRequest, "malformed-body", "The body is malformed"}
 	unknownField        = problemType{http.StatusBadRequest, "unknown-field", "The body has an unknown field"}
 	repeatedField       = problemType{http.StatusBadRequest, "repeated-field", "The body has a field twice"}
+	badPreference       = problemType{http.StatusBadRequest, "bad-preference", "The preference cannot be used"}
 	badPrecondition     = problemType{http.StatusBadRequest, "bad-precondition", "The precondition cannot be used"}
 	unauthorized        = problemType{http.StatusUnauthorized, "unauthorized", "A valid token is needed"}
 	forbidden           = problemType{http.StatusForbidden, "forbidden", "The token's role does not suffice"}
@@ -45,6 +46,7 @@ var (
 	noSnapshot          = problemType{http.StatusServiceUnavailable, "no-snapshot", "The settings are not known yet"}
 	settingLocked       = problemType{http.StatusServiceUnavailable, "setting-locked", "The setting is locked"}
 	databaseUnavailable = problemType{http.StatusServiceUnavailable, "database-unavailable", "The database is not available"}
+	fleetUnknown        = problemType{http.StatusServiceUnavailable, "fleet-unknown", "The fleet's state is unknown"}
 	outcomeUnknown      = problemType{http.StatusServiceUnavailable, "outcome-unknown", "The outcome is unknown"}
 	notInForce          = problemType{http.StatusGatewayTimeout, "not-in-force", "Committed, but not confirmed in force"}
 )
@@ -113,6 +115,9 @@ func problemOf(err error) *problem {
 			p.Detail = fmt.Sprintf("%q does not exist, and If-Match asks that it does. To create it, leave If-Match out.", conflict.Key)
 		}
 		p.CurrentRevision = &conflict.Have
+	case errors.Is(err, settings.ErrFleetUnknown):
+		p = fleetUnknown.because("This pod cannot say which pods have it in force: the register of pods cannot be read, or this pod cannot write to it. Try again; /readyz and the log say what is wrong.")
+		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, settings.ErrNotFound):
 		p = noSuchSetting.because("No setting has this key. GET /api/v1/settings with a token lists them all.")
 	case errors.Is(err, settings.ErrMayNotCreate):

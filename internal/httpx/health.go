@@ -34,16 +34,18 @@ func (s *Server) readyz(c echo.Context) error {
 		Status: "ok", Source: now.Source, Revision: now.Revision, AgeSeconds: now.Age.Seconds(),
 		Listener: now.Listener, Problems: append([]string{}, now.Problems...), Pod: s.pod,
 	}
-	draining := s.draining.Load()
-	if draining {
-		r.Problems = append(r.Problems, "this pod is stopping")
-	}
 	status := http.StatusOK
-	switch {
-	case draining, !r.Source.Known():
-		r.Status, status = "unready", http.StatusServiceUnavailable
-	case len(r.Problems) > 0:
+	if len(r.Problems) > 0 {
 		r.Status = "degraded"
+	}
+	if !r.Source.Known() {
+		r.Status, status = "unready", http.StatusServiceUnavailable
+	}
+	select {
+	case <-s.draining:
+		r.Status, status = "unready", http.StatusServiceUnavailable
+		r.Problems = append(r.Problems, "this pod is stopping")
+	default:
 	}
 	noStore(c)
 	return sendJSON(c, status, typeJSON, r)

@@ -39,7 +39,7 @@ func TestReadyzFollowsTheEngine(t *testing.T) {
 		t.Errorf("ready: %d (-want +got):\n%s", a.status, diff)
 	}
 
-	s.draining.Store(true)
+	close(s.draining)
 	a = s.get(t, "/readyz", "")
 	if got := a.json(t); a.status != 503 || got["status"] != "unready" || !cmp.Equal(got["problems"], []any{"this pod is stopping"}) {
 		t.Errorf("draining: %d %s", a.status, a.body)

@@ -49,7 +49,11 @@ func testTokens(t *testing.T) Tokens {
 // newEngine makes an engine on a new database; it does not run yet.
 func newEngine(t *testing.T) *settings.Engine {
 	t.Helper()
-	database := pgtest.Database(t)
+	return newEngineOn(t, pgtest.Database(t))
+}
+
+func newEngineOn(t *testing.T, database string) *settings.Engine {
+	t.Helper()
 	config, err := settings.PoolConfig(database, t.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +67,7 @@ func newEngine(t *testing.T) *settings.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := settings.New(settings.Config{Pool: pool, Listen: listen})
+	engine, err := settings.New(settings.Config{Pool: pool, Listen: listen, Pod: "pod-1", Build: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +200,17 @@ func (s *service) put(t *testing.T, path, body string) answer {
 		t.Fatalf("PUT %s %s: %d %s", path, body, a.status, a.body)
 	}
 	return a
+}
+
+// written is the answer to a write without the fleet, which has tests of its own.
+func (a answer) written(t *testing.T) map[string]any {
+	t.Helper()
+	v := a.json(t)
+	if _, ok := v["fleet"].(map[string]any); !ok {
+		t.Errorf("no fleet in %s", a.body)
+	}
+	delete(v, "fleet")
+	return v
 }
 
 func (a answer) json(t *testing.T) (v map[string]any) {

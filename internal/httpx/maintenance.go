@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -63,15 +64,17 @@ func (s *Server) putMaintenance(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	note := ""
-	if stands.Enabled && !stands.StartsAt.IsZero() {
-		note = "The switch is on, and stays on after the window until somebody turns it off. For the window alone, leave enabled out."
-	}
-	return sendJSON(c, http.StatusOK, typeJSON, struct {
-		Revision    settings.Revision `json:"revision"`
-		Maintenance maintenanceJSON   `json:"maintenance"`
-		Note        string            `json:"note,omitempty"`
-	}{revision, maintenanceOf(stands), note})
+	return s.answerWrite(c, http.StatusOK, revision, func(fleet fleetJSON, note string) any {
+		if stands.Enabled && !stands.StartsAt.IsZero() {
+			note = strings.TrimSpace("The switch is on, and stays on after the window until somebody turns it off. For the window alone, leave enabled out. " + note)
+		}
+		return struct {
+			Revision    settings.Revision `json:"revision"`
+			Maintenance maintenanceJSON   `json:"maintenance"`
+			Fleet       fleetJSON         `json:"fleet"`
+			Note        string            `json:"note,omitempty"`
+		}{revision, maintenanceOf(stands), fleet, note}
+	})
 }
 
 func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, err error) {

@@ -34,7 +34,7 @@ func TestMaintenanceIsToldToEverybody(t *testing.T) {
 	if diff := cmp.Diff(want, s.get(t, "/api/v1/maintenance", "").json(t)); diff != "" {
 		t.Errorf("a coming window (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]any{"revision": 2.0, "maintenance": want}, put.json(t)); diff != "" {
+	if diff := cmp.Diff(map[string]any{"revision": 2.0, "maintenance": want}, put.written(t)); diff != "" {
 		t.Errorf("the answer to PUT (-want +got):\n%s", diff)
 	}
 	want["revision"] = 2.0

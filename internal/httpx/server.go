@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -56,19 +55,20 @@ type Server struct {
 	log      *zap.Logger
 	metrics  *metrics
 	echo     *echo.Echo
-	draining atomic.Bool
+	draining chan struct{} // closed when the drain begins
 }
 
 // New makes a server. It does no I/O and starts nothing.
 func New(c Config) *Server {
 	s := &Server{
-		engine:  c.Engine,
-		tokens:  c.Tokens,
-		trusted: c.TrustedProxies,
-		pod:     c.Pod,
-		log:     c.Log,
-		metrics: newMetrics(c.Registry),
-		echo:    echo.New(),
+		engine:   c.Engine,
+		tokens:   c.Tokens,
+		trusted:  c.TrustedProxies,
+		pod:      c.Pod,
+		log:      c.Log,
+		metrics:  newMetrics(c.Registry),
+		echo:     echo.New(),
+		draining: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -104,12 +104,13 @@ func (s *Server) routes(upstream *url.URL, registry *prometheus.Registry) {
 	admin.handle("/*", unknown)
 	admin.handle("/maintenance", methods{
 		http.MethodGet: s.adminMaintenance,
-		http.MethodPut: allow(operator)(s.putMaintenance),
+		http.MethodPut: allow(operator)(preference(s.putMaintenance)),
 	}.serve)
+	admin.handle("/fleet", get(preference(s.fleet)))
 	admin.handle("/settings/:key", methods{
 		http.MethodGet:    s.adminSetting,
-		http.MethodPut:    allow(operator)(s.putSetting),
-		http.MethodDelete: allow(administrator)(s.deleteSetting),
+		http.MethodPut:    allow(operator)(preference(s.putSetting)),
+		http.MethodDelete: allow(administrator)(preference(s.deleteSetting)),
 	}.serve)
 	admin.handle("/settings/:key/*", unknown)
 
@@ -135,7 +136,7 @@ const (
 	drainTimeout   = 10 * time.Second
 )
 
-// Serve serves until ctx ends. Then readiness is off; after noticeTime no more
+// Serve is called once. It serves until ctx ends. Then readiness is off; after noticeTime no more
 // connections are taken, requests in flight have drainTimeout to finish, and
 // Serve returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
@@ -159,7 +160,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 
 	s.log.Info("draining: readiness is off, what is under way may finish")
-	s.draining.Store(true)
+	close(s.draining)
 	server.SetKeepAlivesEnabled(false)
 	select { // who balances the load may send more, until it has looked at readiness
 	case <-time.After(noticeTime):

@@ -127,10 +127,14 @@ func (s *Server) putSetting(c echo.Context) error {
 		c.Response().Header().Set(echo.HeaderLocation, "/api/v1/admin/settings/"+key)
 	}
 	c.Response().Header().Set(headerETag, etag(written.Setting.Revision))
-	return sendJSON(c, status, typeJSON, struct {
-		Revision settings.Revision `json:"revision"`
-		Setting  settingJSON       `json:"setting"`
-	}{written.Revision, settingOf(written.Setting)})
+	return s.answerWrite(c, status, written.Revision, func(fleet fleetJSON, note string) any {
+		return struct {
+			Revision settings.Revision `json:"revision"`
+			Setting  settingJSON       `json:"setting"`
+			Fleet    fleetJSON         `json:"fleet"`
+			Note     string            `json:"note,omitempty"`
+		}{written.Revision, settingOf(written.Setting), fleet, note}
+	})
 }
 
 // kindOf is the kind that the caller names, else the one that the setting has.
@@ -164,9 +168,13 @@ func (s *Server) deleteSetting(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, typeJSON, struct {
-		Revision settings.Revision `json:"revision"`
-	}{written.Revision})
+	return s.answerWrite(c, http.StatusOK, written.Revision, func(fleet fleetJSON, note string) any {
+		return struct {
+			Revision settings.Revision `json:"revision"`
+			Fleet    fleetJSON         `json:"fleet"`
+			Note     string            `json:"note,omitempty"`
+		}{written.Revision, fleet, note}
+	})
 }
 
 func authorOf(c echo.Context, reason *string) settings.Author {

@@ -1,0 +1,138 @@
+package httpx
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/zap"
+
+	"platform-settings/internal/settings"
+)
+
+type podJSON struct {
+	Pod        string            `json:"pod"`
+	Revision   settings.Revision `json:"revision"` // 0: not known
+	State      settings.PodState `json:"state"`
+	Lag        int64             `json:"lag"`
+	LagSeconds float64           `json:"lag_seconds"`
+	AppliedAt  *time.Time        `json:"applied_at"`
+	LastSeen   *time.Time        `json:"last_seen"`
+	StartedAt  *time.Time        `json:"started_at"`
+	ClosedAt   *time.Time        `json:"closed_at"` // since when a lost pod has closed its own gate
+	Source     settings.Source   `json:"source"`
+	Listener   string            `json:"listener"`
+	Build      string            `json:"build"`
+}
+
+type fleetJSON struct {
+	Revision  settings.Revision `json:"revision"`
+	Converged bool              `json:"converged"`
+	Unknown   string            `json:"unknown,omitempty"` // why nobody can say
+	Pods      []podJSON         `json:"pods"`
+	Behind    []string          `json:"behind"`
+	Lost      []string          `json:"lost"`
+}
+
+func fleetOf(f settings.Fleet, err error) fleetJSON {
+	answer := fleetJSON{
+		Revision: f.Revision, Converged: f.Converged && err == nil,
+		Pods: []podJSON{}, Behind: f.Named(settings.PodBehind), Lost: f.Named(settings.PodLost),
+	}
+	if err != nil {
+		answer.Unknown = "This pod cannot say which pods have it in force; its log and /readyz have the cause."
+	}
+	for _, p := range f.Pods {
+		answer.Pods = append(answer.Pods, podJSON{
+			Pod: p.Name, Revision: p.Revision, State: p.State, Lag: p.Lag, LagSeconds: p.BehindFor.Seconds(),
+			AppliedAt: orNull(p.AppliedAt), LastSeen: orNull(p.LastSeen), StartedAt: orNull(p.StartedAt), ClosedAt: orNull(p.ClosedAt),
+			Source: p.Source, Listener: p.Listener, Build: p.Build,
+		})
+	}
+	return answer
+}
+
+// fleet reports who has a revision in force, ?revision=N, or the last one; with
+// Prefer: wait, once each pod has it or the wait is over.
+func (s *Server) fleet(c echo.Context) error {
+	var revision settings.Revision
+	if text := c.QueryParam("revision"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1 {
+			return invalid("revision", "must be a whole number from 1 on")
+		}
+		revision = settings.Revision(n)
+	}
+	wait, asked := c.Get(waitKey).(time.Duration)
+	f, err := s.awaitFleet(c, revision, wait)
+	if err != nil {
+		return err
+	}
+	if asked && f.Converged {
+		waited(c, wait)
+	}
+	return sendJSON(c, http.StatusOK, typeJSON, fleetOf(f, nil))
+}
+
+// answerWrite answers a write that is committed, with who has it in force: at
+// once, or, where the caller prefers to wait, when the fleet has it or the wait
+// is over. 202 says that some pod may still be serving the old state. answer
+// makes the body; note is for people.
+func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revision, answer func(fleet fleetJSON, note string) any) error {
+	wait, asked := c.Get(waitKey).(time.Duration)
+	f, err := s.awaitFleet(c, revision, wait)
+	if err != nil {
+		s.log.Warn("the fleet's state is unknown", zap.Int64("revision", int64(revision)), zap.Error(err), logRequestID(c))
+	}
+	fleet := fleetOf(f, err)
+	note := ""
+	switch {
+	case !asked:
+	case fleet.Converged:
+		waited(c, wait)
+	default:
+		status = http.StatusAccepted
+		note = fmt.Sprintf("The change is committed as revision %d and stands. ", revision) + stragglers(fleet)
+	}
+	return sendJSON(c, status, typeJSON, answer(fleet, note))
+}
+
+// awaitFleet ends with the wait, when the caller goes away, and when the pod
+// stops: the drain is shorter than a wait may be.
+func (s *Server) awaitFleet(c echo.Context, revision settings.Revision, wait time.Duration) (settings.Fleet, error) {
+	_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(wait + answerTimeout))
+	ctx, cancel := context.WithTimeout(c.Request().Context(), wait)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.draining:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return s.engine.AwaitFleet(ctx, revision)
+}
+
+// waited tells the caller that the wait was long enough.
+func waited(c echo.Context, wait time.Duration) {
+	c.Response().Header().Set(headerPreferenceApplied, fmt.Sprintf("wait=%d", int(wait.Seconds())))
+}
+
+// stragglers says in words who may still be serving the old state.
+func stragglers(f fleetJSON) string {
+	var words []string
+	if f.Unknown != "" {
+		words = append(words, f.Unknown)
+	}
+	if len(f.Behind) > 0 {
+		words = append(words, "Not in force, as far as is known, on: "+strings.Join(f.Behind, ", ")+".")
+	}
+	if len(f.Lost) > 0 {
+		words = append(words, "Lost, so gone or perhaps still serving the old state: "+strings.Join(f.Lost, ", ")+".")
+	}
+	return strings.Join(words, " ")
+}
