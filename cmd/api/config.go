@@ -120,6 +120,12 @@ var parsers = map[reflect.Type]env.ParserFunc{
 		}
 		return upstreamURL{u}, nil
 	},
+	reflect.TypeFor[apiToken](): func(s string) (any, error) {
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, errors.New("is not one token of visible ASCII")
+		}
+		return apiToken(s), nil
+	},
 	reflect.TypeFor[prefixes](): func(s string) (any, error) {
 		var all prefixes
 		for word := range strings.SplitSeq(s, ",") {
@@ -164,7 +170,7 @@ func readConfig(environment map[string]string) (config, error) {
 	var c config
 	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
 	if err != nil {
-		return config{}, errors.New(explain(err))
+		return config{}, errors.New(explain(reflect.TypeFor[config](), err))
 	}
 	if c.DatabaseURL == "" {
 		return config{}, errors.New("DATABASE_URL is required: the service never invents a database of its own")
@@ -180,7 +186,7 @@ func readConfig(environment map[string]string) (config, error) {
 
 // explain says in one line what the library collected, by variable instead of by
 // field.
-func explain(err error) string {
+func explain(of reflect.Type, err error) string {
 	collected, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
 		return err.Error()
@@ -196,7 +202,7 @@ func explain(err error) string {
 			lines = append(lines, err.Error())
 			continue
 		}
-		field, _ := reflect.TypeFor[config]().FieldByName(bad.Name)
+		field, _ := of.FieldByName(bad.Name)
 		lines = append(lines, variable(field)+" "+bad.Err.Error())
 	}
 	return strings.Join(lines, "; ")
@@ -207,9 +213,26 @@ func variable(field reflect.StructField) string {
 	return name
 }
 
-// describeConfig prints a line for each variable.
-func describeConfig(w io.Writer) {
-	for field := range reflect.TypeFor[config]().Fields() {
+// clientConfig is what the commands that speak to a running pod need.
+type clientConfig struct {
+	APIURL   upstreamURL `env:"API_URL" envDefault:"http://localhost:8080" help:"a pod, or what balances them (default http://localhost:8080)"`
+	APIToken apiToken    `env:"API_TOKEN" help:"one of ADMIN_TOKENS' tokens, by itself"`
+}
+
+type apiToken string
+
+func readClientConfig(environment map[string]string) (clientConfig, error) {
+	var c clientConfig
+	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
+	if err != nil {
+		return clientConfig{}, errors.New(explain(reflect.TypeFor[clientConfig](), err))
+	}
+	return c, nil
+}
+
+// describeConfig prints a line for each variable of a config.
+func describeConfig(w io.Writer, of reflect.Type) {
+	for field := range of.Fields() {
 		fmt.Fprintf(w, "  %-20s %s\n", variable(field), field.Tag.Get("help"))
 	}
 }

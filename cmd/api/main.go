@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 
 	"go.uber.org/zap"
@@ -23,26 +24,35 @@ func main() {
 }
 
 const usage = `Usage:
-  api [serve]          serve, until SIGTERM or SIGINT
-  api migrate up       bring the schema up to date
-  api migrate down     take the schema away, and every setting with it
-  api migrate version  print the schema's version
-  api help             print this
+  api [serve]             serve, until SIGTERM or SIGINT
+  api migrate up          bring the schema up to date
+  api migrate down        take the schema away, and every setting with it
+  api migrate version     print the schema's version
+  api maintenance on      throw the switch, and wait until the whole fleet has it
+  api maintenance off     the same, back
+  api maintenance status  print what one pod has in force
+  api fleet               print which pods have the last revision in force
+  api help                print this
 
-Environment:
 `
 
 // run is the program; it returns the exit code: 0, 1 for a failure, 2 for words
-// that are not understood.
+// that are not understood, 3 for a change that is committed and that some pod
+// may not have in force.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		args = []string{"serve"}
 	}
+	if args[0] == "maintenance" || args[0] == "fleet" {
+		return operate(ctx, args, stdout, stderr)
+	}
 	var command func(context.Context, config, *zap.Logger) error
 	switch words := fmt.Sprint(args); words {
 	case "[help]", "[-h]", "[-help]", "[--help]":
-		fmt.Fprint(stdout, usage)
-		describeConfig(stdout)
+		fmt.Fprint(stdout, usage, "Environment of serve and migrate:\n")
+		describeConfig(stdout, reflect.TypeFor[config]())
+		fmt.Fprint(stdout, "\nEnvironment of maintenance and fleet:\n")
+		describeConfig(stdout, reflect.TypeFor[clientConfig]())
 		return 0
 	case "[serve]":
 		command = serve

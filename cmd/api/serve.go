@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -62,6 +63,8 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 		LastGoodFile: string(c.LastGoodFile),
 		MaxStaleness: time.Duration(c.MaxStaleness),
 		Maintenance:  (*bool)(c.MaintenanceMode),
+		Pod:          string(c.PodName),
+		Build:        build(),
 		Log:          log,
 		Registerer:   registry,
 	})
@@ -95,6 +98,15 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 		return err
 	})
 	return group.Wait()
+}
+
+// build is the binary's version, as the toolchain stamped it: a tag, or the commit.
+func build() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
 }
 
 func migrateUp(ctx context.Context, c config, log *zap.Logger) error {

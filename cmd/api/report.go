@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// What a pod answers, as far as it is printed.
+type (
+	writeReport struct {
+		Revision    int64             `json:"revision"`
+		Maintenance maintenanceReport `json:"maintenance"`
+		Fleet       fleetReport       `json:"fleet"`
+	}
+	maintenanceReport struct {
+		Active   bool       `json:"active"`
+		Enabled  bool       `json:"enabled"`
+		ReadOnly bool       `json:"read_only"`
+		Message  string     `json:"message"`
+		Since    *time.Time `json:"since"`
+		Until    *time.Time `json:"until"`
+	}
+	fleetReport struct {
+		Revision  int64       `json:"revision"`
+		Converged bool        `json:"converged"`
+		Unknown   string      `json:"unknown,omitempty"`
+		Pods      []podReport `json:"pods"`
+		Behind    []string    `json:"behind"`
+		Lost      []string    `json:"lost"`
+	}
+	podReport struct {
+		Pod        string     `json:"pod"`
+		Revision   int64      `json:"revision"`
+		State      string     `json:"state"`
+		Lag        int64      `json:"lag"`
+		LagSeconds float64    `json:"lag_seconds"`
+		LastSeen   *time.Time `json:"last_seen"`
+		ClosedAt   *time.Time `json:"closed_at"`
+		Source     string     `json:"source"`
+		Listener   string     `json:"listener"`
+		Build      string     `json:"build"`
+	}
+)
+
+func (m maintenanceReport) String() string {
+	words := []string{"maintenance is off"}
+	if m.Active {
+		words[0] = "maintenance is on"
+	}
+	if m.Active && m.ReadOnly {
+		words = append(words, "reading is let through")
+	}
+	if m.Since != nil {
+		words = append(words, "since "+m.Since.Format(time.RFC3339))
+	}
+	if m.Until != nil {
+		words = append(words, "until "+m.Until.Format(time.RFC3339))
+	}
+	if m.Message != "" {
+		words = append(words, fmt.Sprintf("%q", m.Message))
+	}
+	return strings.Join(words, ", ")
+}
+
+func (f fleetReport) summary() string {
+	have := 0
+	for _, p := range f.Pods {
+		if p.Revision >= f.Revision {
+			have++
+		}
+	}
+	return fmt.Sprintf("%d of %d pods have it", have, len(f.Pods))
+}
+
+// stragglers names who may not have it.
+func (f fleetReport) stragglers() string {
+	var words []string
+	if f.Unknown != "" {
+		words = append(words, plain(f.Unknown))
+	}
+	for _, p := range f.Pods {
+		switch {
+		case p.Revision >= f.Revision:
+		case p.ClosedAt != nil:
+		default:
+			words = append(words, fmt.Sprintf("%s (%s, at revision %d)", plain(p.Pod), plain(p.State), p.Revision))
+		}
+	}
+	return cmp.Or(strings.Join(words, ", "), "no pod has said so")
+}
+
+func (f fleetReport) table(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "POD\tSTATE\tREVISION\tLAG\tLAST SEEN\tLISTENER\tSOURCE\tBUILD")
+	for _, p := range f.Pods {
+		state, seen := p.State, "never"
+		if p.ClosedAt != nil {
+			state += ", closed"
+		}
+		if p.LastSeen != nil {
+			seen = fmt.Sprintf("%.1fs ago", max(0, time.Since(*p.LastSeen).Seconds()))
+		}
+		lag := "-"
+		if p.Lag > 0 {
+			lag = fmt.Sprintf("%d, %.1fs", p.Lag, p.LagSeconds)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n",
+			plain(p.Pod), plain(state), p.Revision, lag, seen, plain(p.Listener), plain(p.Source), plain(p.Build))
+	}
+	_ = t.Flush()
+}
+
+// plain takes out what would move a terminal's cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// progress is one line that is written over again, on a terminal only.
+type progress struct{ w io.Writer }
+
+const eraseLine = "\r\x1b[K"
+
+func (p progress) show(f fleetReport) {
+	if f.Converged || !isTerminal(p.w) {
+		return
+	}
+	names := strings.Join(append(append([]string{}, f.Behind...), f.Lost...), ", ")
+	if most := 60; len(names) > most {
+		names = names[:most] + "…"
+	}
+	fmt.Fprintf(p.w, eraseLine+"revision %d: %s; waiting for %s", f.Revision, f.summary(), plain(names))
+}
+
+func (p progress) clear() {
+	if isTerminal(p.w) {
+		fmt.Fprint(p.w, eraseLine)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
