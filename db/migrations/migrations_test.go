@@ -113,7 +113,7 @@ func TestRunningTheFilesAgainChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	schemaBefore := schema(t, url)
-	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "976_platform_settings"} {
+	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet", "976_platform_settings"} {
 		sql, err := os.ReadFile(file + ".up.sql")
 		if err != nil {
 			t.Fatal(err)

@@ -45,6 +45,18 @@
 //	no database at the start     the last-good file, else MAINTENANCE_MODE, else defaults
 //	cut off for MAX_STALENESS    Stale, so that the gate closes; a confirmation opens it
 //
+// # The fleet
+//
+// Each pod keeps a row in a register: what requests on it read now. It joins
+// before it reads on a new connection, acknowledges after each commit, checks in
+// with each poll, and leaves when it stops:
+//
+//	join ──▶ read ──▶ acknowledge ──▶ … ──▶ check in, every TTL ──▶ leave
+//	         silent for three TTLs: lost       for 360: dropped
+//
+// [Engine.AwaitFleet] asks the register until each pod has a revision in force.
+// Nothing else waits for any of it.
+//
 // # Guarantees
 //
 // A snapshot is a whole commit or none of it, and revisions only go forward,

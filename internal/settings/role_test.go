@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"platform-settings/test/pgtest"
 )
 
@@ -15,9 +17,15 @@ func TestTheServicesRoleNeedsNoMoreThanItsFewRights(t *testing.T) {
 	role := pgtest.Role(t, url, "settings_service")
 	name := strings.Split(strings.TrimPrefix(role, "postgres://"), "@")[0]
 	pgtest.Exec(t, admin, `GRANT SELECT, INSERT, UPDATE, DELETE ON platform_settings TO `+name)
-	pgtest.Exec(t, admin, `GRANT SELECT ON settings_head, settings_commits, settings_changes TO `+name)
+	pgtest.Exec(t, admin, `GRANT SELECT ON settings_head, settings_commits, settings_changes, settings_fleet TO `+name)
+	pgtest.Exec(t, admin, `GRANT EXECUTE ON FUNCTION settings_join, settings_acknowledge, settings_check_in, settings_leave TO `+name)
 
-	e, _ := liveEngine(t, role, func(c *Config) { c.TTL = MinTTL })
+	e, _ := liveEngine(t, role, func(c *Config) { c.TTL, c.Pod = MinTTL, "pod" })
+	polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
+	until(t, "it checks in", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= polls+2 })
+	if f, err := e.Fleet(t.Context(), 0); err != nil || !f.Converged {
+		t.Errorf("%+v, %v", f, err)
+	}
 	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true, Message: "m"}); err != nil {
 		t.Error(err)
 	}
@@ -38,6 +46,8 @@ func TestTheServicesRoleNeedsNoMoreThanItsFewRights(t *testing.T) {
 		`TRUNCATE platform_settings`,
 		`ALTER TABLE platform_settings DISABLE TRIGGER ALL`,
 		`DROP TABLE platform_settings`,
+		`DELETE FROM settings_pods`,
+		`UPDATE settings_pods SET revision = 99`,
 	} {
 		if _, err := conn.Exec(t.Context(), sql); err == nil {
 			t.Errorf("%s: allowed", sql)

@@ -1,0 +1,257 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"platform-settings/test/faultproxy"
+	"platform-settings/test/pgtest"
+	"platform-settings/test/pod"
+)
+
+// through puts a proxy before a database, and returns the URL through it.
+func through(t *testing.T, databaseURL string) (*faultproxy.Proxy, string) {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := faultproxy.Start(u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	u.Host = proxy.Addr()
+	return proxy, u.String()
+}
+
+// command runs one of the binary's commands against a pod.
+func command(t *testing.T, p *pod.Pod, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
+	cmd.Env = []string{"API_URL=" + p.URL(""), "API_TOKEN=" + pod.Operator}
+	var out, errors_ bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errors_
+	err := cmd.Run()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errors_.String()
+}
+
+// report is the fleet in an answer.
+type report struct {
+	Revision  int
+	Converged bool
+	Unknown   string
+	Behind    []string
+	Lost      []string
+}
+
+// missing is who has it not.
+func (r report) missing() []string {
+	return slices.Sorted(slices.Values(append(slices.Clone(r.Behind), r.Lost...)))
+}
+
+// flip throws the switch through a pod and waits for the fleet.
+func flip(t *testing.T, p *pod.Pod, on bool, wait int) (status int, r report) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), "PUT", p.URL(maintenance), strings.NewReader(fmt.Sprintf(`{"enabled":%v}`, on)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+pod.Operator)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Prefer", fmt.Sprintf("wait=%d", wait))
+	response, err := p.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var body struct{ Fleet report }
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, body.Fleet
+}
+
+// The incident that this project began with, and its likes: one pod frozen, one
+// killed, one cut off. Whoever throws the switch is told, however they throw it.
+func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
+	database := pgtest.Database(t)
+	proxy, cutURL := through(t, database)
+	const ttl = 500 * time.Millisecond
+	pods := pod.Fleet(t, 2, database, "SETTINGS_TTL="+ttl.String())
+	frozen := pod.Start(t, database, "POD_NAME=frozen", "SETTINGS_TTL="+ttl.String())
+	killed := pod.Start(t, database, "POD_NAME=killed", "SETTINGS_TTL="+ttl.String())
+	cut := pod.Start(t, cutURL, "POD_NAME=cut-off", "SETTINGS_TTL="+ttl.String())
+	for _, p := range []*pod.Pod{frozen, killed, cut} {
+		p.AwaitReady("ok")
+	}
+	if status, r := flip(t, pods[0], true, 20); status != 200 || !r.Converged {
+		t.Fatalf("all is well: %d %+v", status, r)
+	}
+
+	frozen.Signal(syscall.SIGSTOP)
+	killed.Kill()
+	proxy.Refuse()
+	proxy.Cut()
+	want := []string{"cut-off", "frozen", "killed"}
+	conn := pgtest.Connect(t, database)
+	for i := range 3 { // behind at first, and then lost
+		began := time.Now()
+		status, r := flip(t, pods[i%2], i%2 == 1, 1)
+		if diff := cmp.Diff(want, r.missing()); status != 202 || r.Converged || diff != "" {
+			t.Errorf("HTTP: %d %+v %s", status, r, diff)
+		}
+		if i == 0 && time.Since(began) < time.Second {
+			t.Errorf("they held the answer up for %v only", time.Since(began))
+		}
+		for _, p := range pods {
+			if got, want := p.Status("/"), map[bool]int{true: 503, false: 200}[i%2 == 1]; got != want {
+				t.Errorf("a pod that was not named answers %d, want %d", got, want)
+			}
+		}
+		if got := cut.Status("/"); got != 503 {
+			t.Errorf("the pod that was cut off answers %d: it is none", got)
+		}
+
+		psql(t, database, `UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'`)
+		if got := scalar[string](t, conn, `SELECT string_agg(pod, ',' ORDER BY pod) FROM settings_await(timeout => '1 second') WHERE NOT has`); got != strings.Join(want, ",") {
+			t.Errorf("SQL: %s", got)
+		}
+		code, out, errors := command(t, pods[1], "maintenance", "on", "--wait", "1s")
+		if code != 3 || !strings.Contains(out, "2 of 5 pods") {
+			t.Errorf("command line: exit code %d\n%s%s", code, out, errors)
+		}
+		for _, name := range want {
+			if !strings.Contains(errors, name) {
+				t.Errorf("command line: %s is not named: %s", name, errors)
+			}
+		}
+	}
+	eventually(t, conn, `SELECT count(*) = 3 FROM settings_fleet WHERE state = 'lost'`)
+	if status, r := flip(t, pods[0], true, 20); status != 202 || len(r.Behind) != 0 || cmp.Diff(want, r.Lost) != "" {
+		t.Errorf("silent for three TTLs: %d %+v", status, r)
+	}
+
+	frozen.Signal(syscall.SIGCONT)
+	if err := proxy.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*pod.Pod{frozen, cut} {
+		p.AwaitStatus("/", 503)
+	}
+	eventually(t, conn, `SELECT count(*) = 1 FROM settings_fleet WHERE state <> 'current'`)
+	if status, r := flip(t, pods[0], false, 20); status != 202 || cmp.Diff([]string{"killed"}, r.missing()) != "" {
+		t.Errorf("two came back: %d %+v", status, r)
+	}
+}
+
+// With MAX_STALENESS it is known when a lost pod serves the old state no more.
+func TestALostPodThatHasClosedItsGateNoLongerKeepsTheFleetFromConverging(t *testing.T) {
+	database := pgtest.Database(t)
+	proxy, cutURL := through(t, database)
+	p := pod.Fleet(t, 1, database, "SETTINGS_TTL=200ms", "MAX_STALENESS=1s")[0]
+	cut := pod.Start(t, cutURL, "POD_NAME=cut-off", "SETTINGS_TTL=200ms", "MAX_STALENESS=1s")
+	cut.AwaitReady("ok")
+	proxy.Refuse()
+	proxy.Cut()
+	if status, r := flip(t, p, true, 1); status != 202 || cmp.Diff([]string{"cut-off"}, r.missing()) != "" {
+		t.Errorf("%d %+v", status, r)
+	}
+	flip(t, p, false, 0)
+	conn := pgtest.Connect(t, database)
+	eventually(t, conn, `SELECT closed_at IS NOT NULL FROM settings_fleet WHERE pod = 'cut-off'`)
+	if got := cut.Status("/"); got != 503 {
+		t.Errorf("it is said to have closed its gate, and answers %d", got)
+	}
+	if status, r := flip(t, p, true, 20); status != 200 || !r.Converged || cmp.Diff([]string{"cut-off"}, r.Lost) != "" {
+		t.Errorf("%d %+v", status, r)
+	}
+}
+
+func TestTheSwitchIsThrownFromAScript(t *testing.T) {
+	p := pod.Fleet(t, 2, pgtest.Database(t))[0]
+	code, out, errors := command(t, p, "maintenance", "on", "--message", "deploy 42", "--reason", "test")
+	if code != 0 || !strings.Contains(out, "maintenance is on as of revision 2: 2 of 2 pods have it") || errors != "" {
+		t.Errorf("on: %d\n%s%s", code, out, errors)
+	}
+	if code, out, _ := command(t, p, "maintenance", "status"); code != 0 || !strings.Contains(out, `maintenance is on`) || !strings.Contains(out, `"deploy 42"`) {
+		t.Errorf("status: %d\n%s", code, out)
+	}
+	if code, out, _ := command(t, p, "fleet"); code != 0 || strings.Count(out, "current") != 2 {
+		t.Errorf("fleet: %d\n%s", code, out)
+	}
+	code, out, _ = command(t, p, "maintenance", "off", "--json")
+	var answer struct {
+		Revision int
+		Fleet    report
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || code != 0 || answer.Revision != 3 || !answer.Fleet.Converged {
+		t.Errorf("off: %d %v\n%s", code, err, out)
+	}
+	for _, args := range [][]string{{"maintenance"}, {"maintenance", "maybe"}, {"maintenance", "on", "now"}, {"fleet", "--wait", "-1s"}, {"fleet", "--what"}} {
+		if code, _, errors := command(t, p, args...); code != 2 || errors == "" {
+			t.Errorf("%v: %d %q", args, code, errors)
+		}
+	}
+	dead := pod.Start(t, "postgres://127.0.0.1:1/none")
+	dead.Kill()
+	if code, _, errors := command(t, dead, "maintenance", "on"); code != 1 || !strings.Contains(errors, "safe to repeat") {
+		t.Errorf("no pod: %d %s", code, errors)
+	}
+	cmd := exec.CommandContext(t.Context(), pod.Binary(t), "maintenance", "on")
+	cmd.Env = []string{"API_URL=" + p.URL(""), "API_TOKEN=" + pod.Viewer}
+	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "403") || strings.Contains(string(out), pod.Viewer) {
+		t.Errorf("beyond the token's role: %v %s", err, out)
+	}
+}
+
+// A pod that starts while others wait for the fleet does not hold them up.
+func TestPodsThatStartDuringTheWaitDoNotHoldItUp(t *testing.T) {
+	database := pgtest.Database(t)
+	p := pod.Fleet(t, 1, database)[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	started := make(chan []*pod.Pod)
+	go func() {
+		var pods []*pod.Pod
+		for i := 0; i < 8 && ctx.Err() == nil; i++ {
+			pods = append(pods, pod.Start(t, database, fmt.Sprint("POD_NAME=late-", i)))
+			pods[i].AwaitReady("ok")
+		}
+		started <- pods
+	}()
+	var pods []*pod.Pod
+	for i := 0; pods == nil; i++ {
+		if status, r := flip(t, p, i%2 == 0, 20); status != 200 || !r.Converged {
+			t.Errorf("%d %+v", status, r)
+		}
+		select {
+		case pods = <-started:
+		default:
+		}
+	}
+	if status, _ := flip(t, p, true, 20); status != 200 {
+		t.Errorf("%d", status)
+	}
+	for _, late := range pods {
+		if got := late.Status("/"); got != 503 {
+			t.Errorf("a late pod answers %d", got)
+		}
+	}
+}
