@@ -2,12 +2,10 @@ package test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
@@ -17,26 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"platform-settings/test/faultproxy"
 	"platform-settings/test/pgtest"
 	"platform-settings/test/pod"
 )
-
-// through puts a proxy before a database, and returns the URL through it.
-func through(t *testing.T, databaseURL string) (*faultproxy.Proxy, string) {
-	t.Helper()
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := faultproxy.Start(u.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	u.Host = proxy.Addr()
-	return proxy, u.String()
-}
 
 // command runs one of the binary's commands against a pod.
 func command(t *testing.T, p *pod.Pod, args ...string) (code int, stdout, stderr string) {
@@ -92,7 +73,7 @@ func flip(t *testing.T, p *pod.Pod, on bool, wait int) (status int, r report) {
 // killed, one cut off. Whoever throws the switch is told, however they throw it.
 func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
 	database := pgtest.Database(t)
-	proxy, cutURL := through(t, database)
+	proxy, cutURL := link(t, database)
 	const ttl = 500 * time.Millisecond
 	pods := pod.Fleet(t, 2, database, "SETTINGS_TTL="+ttl.String())
 	frozen := pod.Start(t, database, "POD_NAME=frozen", "SETTINGS_TTL="+ttl.String())
@@ -164,7 +145,7 @@ func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
 // With MAX_STALENESS it is known when a lost pod serves the old state no more.
 func TestALostPodThatHasClosedItsGateNoLongerKeepsTheFleetFromConverging(t *testing.T) {
 	database := pgtest.Database(t)
-	proxy, cutURL := through(t, database)
+	proxy, cutURL := link(t, database)
 	p := pod.Fleet(t, 1, database, "SETTINGS_TTL=200ms", "MAX_STALENESS=1s")[0]
 	cut := pod.Start(t, cutURL, "POD_NAME=cut-off", "SETTINGS_TTL=200ms", "MAX_STALENESS=1s")
 	cut.AwaitReady("ok")
@@ -225,33 +206,25 @@ func TestTheSwitchIsThrownFromAScript(t *testing.T) {
 func TestPodsThatStartDuringTheWaitDoNotHoldItUp(t *testing.T) {
 	database := pgtest.Database(t)
 	p := pod.Fleet(t, 1, database)[0]
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	started := make(chan []*pod.Pod)
-	go func() {
-		var pods []*pod.Pod
-		for i := 0; i < 8 && ctx.Err() == nil; i++ {
-			pods = append(pods, pod.Start(t, database, fmt.Sprint("POD_NAME=late-", i)))
-			pods[i].AwaitReady("ok")
-		}
-		started <- pods
-	}()
-	var pods []*pod.Pod
-	for i := 0; pods == nil; i++ {
+	var late []*pod.Pod
+	for i := range 8 {
+		late = append(late, pod.Start(t, database, fmt.Sprint("POD_NAME=late-", i)))
+	}
+	ready := func() bool {
+		return !slices.ContainsFunc(late, func(p *pod.Pod) bool {
+			a, err := p.Do("GET", "/readyz", "", "")
+			return err != nil || a.Status != 200
+		})
+	}
+	for i, all := 0, false; !all; i++ {
+		all = ready() // and one flip more
 		if status, r := flip(t, p, i%2 == 0, 20); status != 200 || !r.Converged {
 			t.Errorf("%d %+v", status, r)
 		}
-		select {
-		case pods = <-started:
-		default:
-		}
-	}
-	if status, _ := flip(t, p, true, 20); status != 200 {
-		t.Errorf("%d", status)
-	}
-	for _, late := range pods {
-		if got := late.Status("/"); got != 503 {
-			t.Errorf("a late pod answers %d", got)
+		for _, l := range late {
+			if a, err := l.Do("GET", "/", "", ""); all && (err != nil || a.Status != map[bool]int{true: 503, false: 200}[i%2 == 0]) {
+				t.Errorf("a late pod answers %d, %v", a.Status, err)
+			}
 		}
 	}
 }

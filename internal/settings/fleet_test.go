@@ -186,6 +186,27 @@ func TestABurstOfCommitsCostsFewAcknowledgements(t *testing.T) {
 	}
 }
 
+// Guarantee 10: a commit counts when requests read it, not when it was heard.
+func TestAPodAcknowledgesWhatRequestsRead(t *testing.T) {
+	url := pgtest.Database(t)
+	e := fleet(t, url, 1, nil)[0]
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, `UPDATE settings_head SET revision = 9`) // as if the commits to there were on their way
+	e.listener.heard.Store(9)
+	e.poller.owe()
+	until(t, "it has acknowledged", func() bool {
+		var revision *Revision
+		if err := conn.QueryRow(t.Context(), `SELECT revision FROM settings_pods WHERE last_seen > clock_timestamp() - interval '100 ms'`).Scan(&revision); err != nil {
+			return false
+		}
+		if revision != nil && *revision != 1 {
+			t.Fatalf("it acknowledged revision %d and serves 1", *revision)
+		}
+		e.poller.owe()
+		return revision != nil
+	})
+}
+
 // A fleet that cannot be asked after is unknown, and never converged; the pods
 // themselves go on as ever.
 func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
@@ -354,16 +375,16 @@ func TestAfterACrashTheFleetIsKnownAgain(t *testing.T) {
 	if err := server.StartAgain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	conn := pgtest.Connect(t, url)
-	pgtest.Exec(t, conn, flip)
-	for _, e := range engines {
-		awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })
+	known := func(r Revision) func() bool {
+		return func() bool {
+			f, err := engines[0].Fleet(t.Context(), r)
+			missing := append(f.Named(PodBehind), f.Named(PodLost)...)
+			return err == nil && !f.Converged && slices.Equal(f.Named(PodCurrent), names(engines)) && slices.Equal(missing, []string{"cut-off"})
+		}
 	}
-	until(t, "those who came back are current, and the other is named", func() bool {
-		f, err := engines[0].Fleet(t.Context(), 2)
-		missing := append(f.Named(PodBehind), f.Named(PodLost)...)
-		return err == nil && !f.Converged && slices.Equal(f.Named(PodCurrent), names(engines)) && slices.Equal(missing, []string{"cut-off"})
-	})
+	until(t, "those who came back are current, and the other is named", known(1))
+	pgtest.Exec(t, pgtest.Connect(t, url), flip)
+	until(t, "the same, of the next commit", known(2))
 }
 
 // A pod that reconnects may have reached another server, whose revisions are not
