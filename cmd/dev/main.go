@@ -143,8 +143,8 @@ func introduction(server *pgserver.Server, pods []*pod, dir, token string) strin
 	_ = table.Flush() // a builder takes all
 
 	fmt.Fprintf(&text, `
-Turn maintenance on:
-  curl -X PUT -H "Authorization: Bearer %s" -H 'Content-Type: application/json' -d '{"enabled":true,"message":"Back soon"}' %s/api/v1/admin/maintenance
+Turn maintenance on, and hear which pods have it:
+  curl -X PUT -H "Authorization: Bearer %s" -H 'Prefer: wait=5' -H 'Content-Type: application/json' -d '{"enabled":true,"message":"Back soon"}' %s/api/v1/admin/maintenance
 Flip it as a DBA would:
   psql '%s' -c "UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'"
 See what clients get, from another pod:

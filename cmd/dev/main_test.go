@@ -92,7 +92,7 @@ func TestTheFleetRunsAsPrintedAndLeavesNothing(t *testing.T) {
 		}
 		pids, urls = append(pids, pid), append(urls, match[2])
 	}
-	put := out.await(`^  curl -X PUT -H "Authorization: (.+)" -H 'Content-Type: (.+)' -d '(.+)' (http://\S+)$`)
+	put := out.await(`^  curl -X PUT -H "Authorization: (.+)" -H 'Prefer: (.+)' -H 'Content-Type: (.+)' -d '(.+)' (http://\S+)$`)
 	flip := out.await(`^  psql '(.+)' -c "(.+)"$`)
 	look := out.await(`^  curl -i (http://\S+)$`)
 	answers := func(want int) {
@@ -108,12 +108,13 @@ func TestTheFleetRunsAsPrintedAndLeavesNothing(t *testing.T) {
 	}
 	answers(http.StatusOK)
 
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, put[4], strings.NewReader(put[3]))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, put[5], strings.NewReader(put[4]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", put[1])
-	request.Header.Set("Content-Type", put[2])
+	request.Header.Set("Prefer", put[2])
+	request.Header.Set("Content-Type", put[3])
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)

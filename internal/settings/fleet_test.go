@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
@@ -183,6 +184,42 @@ func TestABurstOfCommitsCostsFewAcknowledgements(t *testing.T) {
 	most := 3 * (2 + int(time.Since(began)/acknowledgePause))
 	if n := count(); n > most {
 		t.Errorf("500 commits cost 3 pods %d acknowledgements in %v, want at most %d", n, time.Since(began), most)
+	}
+}
+
+// A pod is in the register before it reads for the first time, on whichever of
+// its connections: no commit can fall between.
+func TestAPodJoinsBeforeItReads(t *testing.T) {
+	nowhere, err := PoolConfig("postgres://127.0.0.1:1/none", t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, only := range map[string]func(*Config){
+		"the poller": func(c *Config) { c.Listen = nil },
+		"the listener": func(c *Config) {
+			if c.Pool, err = pgxpool.NewWithConfig(t.Context(), nowhere); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Pool.Close)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Database(t)
+			e := fleet(t, url, 1, nil)[0]
+			conn := pgtest.Connect(t, url)
+			role := pgtest.Role(t, url, "service")
+			pgtest.Exec(t, conn, `GRANT SELECT ON settings_head TO PUBLIC`) // but not the settings
+			pgtest.Exec(t, conn, `GRANT EXECUTE ON FUNCTION settings_join, settings_acknowledge, settings_check_in, settings_leave TO PUBLIC`)
+			starting, _ := newEngine(t, role, func(c *Config) {
+				c.Pod = "starting"
+				only(c)
+			})
+			start(t, starting)
+			until(t, "it is named", func() bool { return slices.Equal(await(t, e, 1, time.Millisecond).Named(PodBehind), []string{"starting"}) })
+			if await(t, e, 1, time.Millisecond).Converged {
+				t.Error("converged")
+			}
+		})
 	}
 }
 
