@@ -40,7 +40,7 @@ type fleetJSON struct {
 
 func fleetOf(f settings.Fleet, err error) fleetJSON {
 	answer := fleetJSON{
-		Revision: f.Revision, Converged: f.Converged && err == nil,
+		Revision: f.Revision, Converged: f.Converged,
 		Pods: []podJSON{}, Behind: f.Named(settings.PodBehind), Lost: f.Named(settings.PodLost),
 	}
 	if err != nil {

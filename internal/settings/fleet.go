@@ -74,18 +74,21 @@ func (p Pod) serving(older Revision) bool { return p.Revision < older && p.Close
 var ErrFleetUnknown = errors.New("it is not known which pods have it in force")
 
 // Fleet reports who has a revision in force; 0 is the last one. The error is
-// [ErrFleetUnknown].
+// [ErrFleetUnknown], with as much of the report as there is.
 func (e *Engine) Fleet(ctx context.Context, revision Revision) (Fleet, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %v", answerTimeout))
 	defer cancel()
 	f, err := e.readFleet(ctx, revision)
 	switch {
 	case err != nil:
-		return Fleet{Revision: revision}, fmt.Errorf("%w: %w", ErrFleetUnknown, err)
 	case e.member == nil || e.problemWith("fleet"):
-		return f, fmt.Errorf("%w: this pod cannot report itself", ErrFleetUnknown)
+		err = errors.New("this pod cannot report itself")
 	case !slices.ContainsFunc(f.Pods, func(p Pod) bool { return p.instance == e.member.instance }):
-		return f, fmt.Errorf("%w: this pod is not in the register yet", ErrFleetUnknown)
+		err = errors.New("this pod is not in the register yet")
+	}
+	if err != nil {
+		f.Converged = false
+		return f, fmt.Errorf("%w: %w", ErrFleetUnknown, err)
 	}
 	return f, nil
 }
