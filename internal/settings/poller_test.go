@@ -94,11 +94,11 @@ func TestWritersThatWaitForALockDoNotKeepThePollFromLooking(t *testing.T) {
 	}
 }
 
-// An answer that was overtaken by a commit confirms what it holds, and is no
+// A question that was overtaken by a commit confirms what both hold, and is no
 // reason to read the table.
 func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 	url := pgtest.Database(t)
-	slow := &overtaken{arrived: make(chan struct{}), release: make(chan struct{})}
+	slow := &overtaken{asked: make(chan struct{}), release: make(chan struct{})}
 	e, _ := liveEngine(t, url, func(c *Config) {
 		c.TTL = MinTTL
 		config, err := PoolConfig(url, t.Name())
@@ -119,7 +119,7 @@ func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 	until(t, "it polls", func() bool { return polls() >= 3 })
 	reads := testutil.ToFloat64(e.metrics.reads)
 	slow.armed.Store(true)
-	<-slow.arrived
+	<-slow.asked
 	confirmed, before := *e.confirmed.Load(), polls()
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
 	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })
@@ -133,25 +133,17 @@ func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 	}
 }
 
-// overtaken holds the answer to one poll back.
+// overtaken holds one poll's question back.
 type overtaken struct {
 	net.Conn
-	armed, holds     atomic.Bool
-	arrived, release chan struct{}
+	armed          atomic.Bool
+	asked, release chan struct{}
 }
 
 func (c *overtaken) Write(b []byte) (int, error) {
 	if bytes.Contains(b, []byte("bit_xor")) && c.armed.CompareAndSwap(true, false) {
-		c.holds.Store(true)
-	}
-	return c.Conn.Write(b)
-}
-
-func (c *overtaken) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if c.holds.CompareAndSwap(true, false) {
-		close(c.arrived)
+		close(c.asked)
 		<-c.release
 	}
-	return n, err
+	return c.Conn.Write(b)
 }
