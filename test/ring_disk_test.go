@@ -40,8 +40,8 @@ func TestAFullDiskHurtsNeitherThePodNorItsLastGoodFile(t *testing.T) {
 	f.inForce(time.Now(), time.Second)
 	full := time.Now()
 	within(t, full, time.Second, "the pod says that it cannot write the file", func() bool { return readiness(t, p).says("last-good file") })
-	time.Sleep(4 * ttl) // it tries again, and says no more
 	f.inForce(time.Now(), time.Second)
+	time.Sleep(4 * ttl) // it tries again, and says no more
 	f.exactly(time.Now(), time.Second)
 	if got := p.Status("/"); got != 200 {
 		t.Errorf("it answers %d", got)

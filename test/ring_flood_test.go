@@ -35,6 +35,9 @@ func TestAFloodOfNotificationsDelaysNoCommit(t *testing.T) {
 	}
 	for i, p := range f.pods {
 		p.AwaitReady("ok")
+		if n := metric(t, p, "settings_listener_ended_total"); n != 0 {
+			t.Errorf("pod %d has lost %v connections over it", i+1, n)
+		}
 		now := used(t, p)
 		t.Logf("pod %d: %.0f full reads a second, %.0f unreadable notifications, %+.0f MiB", i+1,
 			(now.reads-before[i].reads)/took.Seconds(), now.unreadable-before[i].unreadable, (now.memory-before[i].memory)/(1<<20))

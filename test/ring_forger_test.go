@@ -84,6 +84,16 @@ func TestAForgedCommitIsRepairedWithinATTL(t *testing.T) {
 	f := newFleet(t, 2, pgtest.Database(t), fmt.Sprint("SETTINGS_TTL=", ttl))
 	admin, guest := f.connect(), pgtest.Connect(t, pgtest.Role(t, f.direct, "guest"))
 	channel := scalar[string](t, admin, `SELECT channel FROM settings_head`)
+	// One that cannot be the next is not believed at all: the table is read.
+	pgtest.Exec(t, guest, `SELECT pg_notify($1, $2)`, channel, forgery(revision(t, admin)+2))
+	f.hears(time.Now(), time.Second)
+	for _, p := range f.pods {
+		if got := p.Status("/"); got != 200 {
+			t.Errorf("the gate answers %d to a commit from the future", got)
+		}
+	}
+	f.exactly(time.Now(), time.Second)
+
 	for name, after := range map[string]string{
 		"alone":                            `SELECT`,
 		"and a true one with its revision": `UPDATE platform_settings SET value_int = value_int + 1 WHERE key = 'marker'`,

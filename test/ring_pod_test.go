@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform-settings/internal/settings"
+	"platform-settings/test/faultproxy"
 	"platform-settings/test/pgtest"
 	"platform-settings/test/pod"
 )
@@ -152,13 +153,24 @@ func TestAStoppedPodsFirstAnswersAreNotFromAStaleGate(t *testing.T) {
 	url := pgtest.Database(t)
 	conn := pgtest.Connect(t, url)
 	proxy, linked := link(t, url)
-	// By poll alone, and nearly always with a poll under way.
+	// By poll alone, and stopped while a poll is under way.
 	p := pod.Start(t, linked, "LISTEN_DATABASE_URL=postgres://127.0.0.1:1/none", "SETTINGS_TTL=100ms", "MAX_STALENESS=600ms")
 	p.AwaitReady("degraded")
 	proxy.Delay(50 * time.Millisecond)
+	polled := make(chan struct{})
+	proxy.OnBytes(func(_ int, from faultproxy.Side, _ []byte) {
+		if from == faultproxy.Server {
+			return
+		}
+		select {
+		case polled <- struct{}{}:
+		default:
+		}
+	})
 	for range 2 {
 		pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = false WHERE key = 'maintenance_mode'`)
 		p.AwaitStatus("/", 200)
+		<-polled
 		p.Pause()
 		pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = true WHERE key = 'maintenance_mode'`)
 		asked, over := context.WithTimeout(t.Context(), 1100*time.Millisecond)
