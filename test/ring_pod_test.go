@@ -57,8 +57,8 @@ func TestAPodKilledWhileItWritesLeavesAWholeLastGoodFile(t *testing.T) {
 	file := filepath.Join(dir, "last-good")
 	f := newFleet(t, 0, pgtest.Database(t))
 	conn := f.connect()
-	// Megabytes, so that a write takes its time.
-	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) SELECT 'text.' || i, repeat('€', 1000) FROM generate_series(1, 1000) i`)
+	// A megabyte, so that a write takes its time.
+	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) SELECT 'text.' || i, repeat('€', 1000) FROM generate_series(1, 300) i`)
 	size := scalar[int](t, conn, `SELECT count(*) FROM platform_settings`)
 	f.load(false)
 	last, torn := settings.Revision(0), 0
@@ -72,7 +72,7 @@ func TestAPodKilledWhileItWritesLeavesAWholeLastGoodFile(t *testing.T) {
 		p = pod.Start(t, f.direct, "LAST_GOOD_FILE="+file, hourly)
 		writing := func() bool { names, _ := filepath.Glob(filepath.Join(dir, ".*")); return len(names) > torn }
 		within(t, time.Now(), 5*time.Second, "the pod writes its file", func() bool { return writing() })
-		time.Sleep(rand.N(20 * time.Millisecond))
+		time.Sleep(rand.N(10 * time.Millisecond))
 		p.Kill()
 		if writing() {
 			torn++
@@ -112,7 +112,7 @@ func startedFrom(t *testing.T, file string) *settings.Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	var running sync.WaitGroup
 	running.Go(func() { _ = e.Run(ctx) })
 	defer running.Wait()
@@ -122,6 +122,7 @@ func startedFrom(t *testing.T, file string) *settings.Snapshot {
 			return s
 		}
 	}
+	t.Logf("nothing: %q", e.Status().Problems)
 	return nil
 }
 
