@@ -96,8 +96,8 @@ func TestARestartUnderAHundredListenersIsOverInTwoSeconds(t *testing.T) {
 		if second > mostAtFirst*pods {
 			t.Errorf("%d connections were tried in a second, want at most %d for each listener", second, mostAtFirst)
 		}
-		if tenth > 2*pods {
-			t.Errorf("%d connections were tried in a tenth of a second when the server was back, want at most two for each listener", tenth)
+		if tenth > 3*pods {
+			t.Errorf("%d connections were tried in a tenth of a second when the server was back, want at most three for each listener", tenth)
 		}
 	}
 }
@@ -108,8 +108,8 @@ func TestARestartUnderAHundredListenersIsOverInTwoSeconds(t *testing.T) {
 const mostAtFirst = 14
 
 // busy is how long bare connections take on a machine on which nothing can be
-// measured; on an idle one with two processors it is a third of that.
-const busy = time.Second
+// measured; on an idle one with two processors it takes half of that.
+const busy = 700 * time.Millisecond
 
 // bareConnections is how long so many take at once, of those that only connect
 // and listen.
