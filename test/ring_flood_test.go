@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -11,7 +12,8 @@ import (
 )
 
 // The channel's name has leaked, and is flooded. Commits are in force in time all
-// the same, and a pod's memory stays what it is.
+// the same, a pod's memory stays what it is, and so does what it asks of the
+// database.
 func TestAFloodOfNotificationsDelaysNoCommit(t *testing.T) {
 	t.Parallel()
 	// On a server of its own: commits with a notification wait for one another in
@@ -44,8 +46,15 @@ func TestAFloodOfNotificationsDelaysNoCommit(t *testing.T) {
 		if more := now.memory - before[i].memory; more > 64<<20 {
 			t.Errorf("pod %d has taken %.0f MiB more", i+1, more/(1<<20))
 		}
+		if perSecond := (now.reads - before[i].reads) / took.Seconds(); perSecond > mostReads {
+			t.Errorf("pod %d has read the table %.0f times a second, want at most %d", i+1, perSecond, mostReads)
+		}
 	}
 }
+
+// mostReads is how often in a second a pod may read the whole table, whatever it
+// is sent.
+const mostReads = 20
 
 type usage struct{ reads, unreadable, memory float64 }
 
@@ -85,4 +94,45 @@ func flood(f *fleet, channel, sql string) (end func() (sent int)) {
 	end = func() int { stop(); running.Wait(); return total }
 	f.t.Cleanup(func() { end() })
 	return end
+}
+
+// The channel's name has leaked, and somebody never stops to abuse it. Another
+// name locks them out: the pods follow within a TTL, connect, and serve the table.
+func TestAnotherChannelLocksOutWhoFloodsTheOldOne(t *testing.T) {
+	t.Parallel()
+	const ttl = time.Second
+	f := newFleet(t, 2, pgtest.Dedicated(t, pgserverConfig).URL("postgres"), fmt.Sprint("SETTINGS_TTL=", ttl))
+	conn := f.connect()
+	for name, sql := range map[string]string{
+		"small garbage": `SELECT count(pg_notify($1, 'x' || i)) FROM generate_series(1, 50) i`,
+		"large garbage": garbage,
+		"forged commits": fmt.Sprintf(`SELECT count(pg_notify($1, json_build_object('revision', i, 'changes', json_build_array(json_build_object(
+			'key', 'maintenance_mode', 'kind', 'bool', 'value', true, 'digest', i)))::text)) FROM generate_series(%d, 5000) i`, revision(t, conn)+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.t = t
+			p, restarts := f.pods[0], logged(f.pods[0], "the channel has another name now")
+			before := notifications(t, p)
+			end := flood(f, scalar[string](t, conn, `SELECT channel FROM settings_head`), sql)
+			within(t, time.Now(), 2*time.Second, "the flood has reached the pods", func() bool {
+				return notifications(t, p) > before+100
+			})
+			pgtest.Exec(t, conn, `UPDATE settings_head SET channel = DEFAULT`)
+			rotated := time.Now()
+			for _, p := range f.pods {
+				within(t, rotated, ttl+time.Second, "the pod listens on the new channel", func() bool {
+					return logged(p, "the channel has another name now") > restarts && readiness(t, p).Listener == "live"
+				})
+			}
+			f.exactly(rotated, ttl+time.Second)
+			heard := notifications(t, p)
+			f.inForce(time.Now(), time.Second)
+			time.Sleep(200 * time.Millisecond) // the flood goes on
+			f.exactly(time.Now(), time.Second)
+			if now := notifications(t, p); now > heard+1 {
+				t.Errorf("%v notifications were heard on the new channel, want one", now-heard)
+			}
+			t.Logf("%d notifications were sent", end())
+		})
+	}
 }
