@@ -76,7 +76,7 @@ COMMENT ON FUNCTION public.maintenance_on(message text, read_only boolean, reaso
 CREATE FUNCTION public.settings_acknowledge(instance uuid, revision bigint, source text, listener text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET lock_timeout TO '300ms'
+    SET lock_timeout TO '50ms'
     AS $_$
 #variable_conflict use_column
 BEGIN
@@ -91,14 +91,16 @@ END $_$;
 -- Name: settings_await(bigint, interval); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.settings_await(revision bigint DEFAULT NULL::bigint, timeout interval DEFAULT '00:00:10'::interval) RETURNS TABLE(pod text, has boolean, state text, at_revision bigint, last_seen timestamp with time zone)
+CREATE FUNCTION public.settings_await(revision bigint DEFAULT NULL::bigint, timeout interval DEFAULT '00:00:10'::interval) RETURNS TABLE(pod text, has boolean, state text, at_revision bigint, last_seen timestamp with time zone, closed_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '1s'
     AS $_$
 #variable_conflict use_column
 DECLARE
   deadline timestamptz := clock_timestamp() + least($2, interval '1 hour');
   wanted   bigint := $1;
+  head     bigint;
   written_off uuid[]; -- lost at the start: they hold nobody up. Who is lost meanwhile does.
 BEGIN
   IF EXISTS (SELECT FROM public.settings_commits c
@@ -109,9 +111,17 @@ BEGIN
     RAISE EXCEPTION 'a transaction at isolation level % does not see what the pods report meanwhile', current_setting('transaction_isolation')
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call settings_await outside of it.';
   END IF;
-  IF wanted IS NULL THEN
-    SELECT h.revision INTO wanted FROM public.settings_head h;
+  IF (SELECT count(*) FROM pg_trigger t
+       WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_commits'::regclass)
+         AND t.tgname IN ('settings_stamp', 'settings_row', 'settings_truncate', 'settings_commit')) < 4 THEN
+    RAISE EXCEPTION 'the triggers of platform_settings are off, so a revision does not say what is in force'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ENABLE ALWAYS TRIGGER settings_stamp, settings_row, settings_truncate, and settings_commit on settings_commits.';
   END IF;
+  SELECT h.revision INTO head FROM public.settings_head h;
+  IF wanted > head THEN
+    RAISE EXCEPTION 'there is no revision % yet; the last one is %', wanted, head USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  wanted := coalesce(wanted, head);
   SELECT coalesce(array_agg(f.instance), '{}') INTO written_off FROM public.settings_fleet f WHERE f.state = 'lost';
   LOOP
     PERFORM FROM public.settings_fleet f
@@ -119,7 +129,7 @@ BEGIN
     EXIT WHEN NOT FOUND OR clock_timestamp() >= deadline;
     PERFORM pg_sleep(0.01);
   END LOOP;
-  RETURN QUERY SELECT f.pod, coalesce(f.revision >= wanted, false), f.state, f.revision, f.last_seen
+  RETURN QUERY SELECT f.pod, coalesce(f.revision >= wanted, false), f.state, f.revision, f.last_seen, f.closed_at
     FROM public.settings_fleet f ORDER BY f.pod;
 END $_$;
 
@@ -136,7 +146,7 @@ COMMENT ON FUNCTION public.settings_await(revision bigint, timeout interval) IS 
 CREATE FUNCTION public.settings_check_in(instance uuid, revision bigint, source text, listener text, OUT joined boolean, OUT current bigint, OUT behind bigint, OUT lost bigint, OUT behind_for interval, OUT forgotten text[]) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET lock_timeout TO '300ms'
+    SET lock_timeout TO '50ms'
     AS $_$
 #variable_conflict use_column
 BEGIN
@@ -250,7 +260,7 @@ COMMENT ON FUNCTION public.settings_history_prune(older_than interval) IS 'Delet
 CREATE FUNCTION public.settings_join(instance uuid, pod text, build text, started_at timestamp with time zone, ttl interval, max_staleness interval) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET lock_timeout TO '300ms'
+    SET lock_timeout TO '50ms'
     AS $_$
 #variable_conflict use_column
 BEGIN
@@ -400,7 +410,7 @@ COMMENT ON FUNCTION public.settings_kind(s public.platform_settings) IS 'The kin
 CREATE FUNCTION public.settings_leave(instance uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET lock_timeout TO '300ms'
+    SET lock_timeout TO '50ms'
     AS $_$
   DELETE FROM public.settings_members m WHERE m.instance = $1;
   DELETE FROM public.settings_pods p WHERE p.instance = $1;
@@ -736,7 +746,7 @@ CREATE VIEW public.settings_fleet AS
     f.applied_at,
     f.last_seen,
         CASE
-            WHEN ((f.last_seen IS NULL) OR (f.silent > GREATEST(((3)::double precision * f.ttl), '00:00:01'::interval))) THEN 'lost'::text
+            WHEN (f.silent > GREATEST(((3)::double precision * f.ttl), '00:00:01'::interval)) THEN 'lost'::text
             WHEN (f.revision = f.head) THEN 'current'::text
             ELSE 'behind'::text
         END AS state,

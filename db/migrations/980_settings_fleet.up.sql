@@ -35,11 +35,12 @@ COMMENT ON TABLE  public.settings_pods IS 'What each pod has in force, as it say
 COMMENT ON COLUMN public.settings_pods.revision   IS 'What requests on it read; null until it has compared itself with this server.';
 COMMENT ON COLUMN public.settings_pods.applied_at IS 'When it said so first, by this server''s clock.';
 
--- state is as of the head; lost comes before the others. A pod that reports more
+-- state is as of the head; lost comes before the others. Who has no row after a
+-- crash of the server is behind: it is about to come back, or to be lost. A pod that reports more
 -- than the head has it from a server that is no longer the one.
 CREATE OR REPLACE VIEW public.settings_fleet AS
 SELECT f.pod, f.revision, f.head - coalesce(f.revision, 0) AS lag, f.applied_at, f.last_seen,
-       CASE WHEN f.last_seen IS NULL OR f.silent > greatest(3 * f.ttl, interval '1 second') THEN 'lost'
+       CASE WHEN f.silent > greatest(3 * f.ttl, interval '1 second') THEN 'lost'
             WHEN f.revision = f.head THEN 'current'
             ELSE 'behind' END AS state,
        f.source, f.listener, f.build, f.started_at,
@@ -64,7 +65,7 @@ COMMENT ON COLUMN public.settings_fleet.behind_for IS 'The age of the first comm
 -- with this server, which may be another than before.
 CREATE OR REPLACE FUNCTION public.settings_join(
   instance uuid, pod text, build text, started_at timestamptz, ttl interval, max_staleness interval) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 #variable_conflict use_column
 BEGIN
   INSERT INTO public.settings_members (instance, pod, build, started_at, ttl, max_staleness)
@@ -78,7 +79,7 @@ END $$;
 -- A pod calls it when it has another revision in force. False: join first.
 CREATE OR REPLACE FUNCTION public.settings_acknowledge(
   instance uuid, revision bigint, source text, listener text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 #variable_conflict use_column
 BEGIN
   UPDATE public.settings_pods p
@@ -94,7 +95,7 @@ END $$;
 CREATE OR REPLACE FUNCTION public.settings_check_in(
   instance uuid, revision bigint, source text, listener text,
   OUT joined boolean, OUT "current" bigint, OUT behind bigint, OUT lost bigint, OUT behind_for interval, OUT forgotten text[])
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 #variable_conflict use_column
 BEGIN
   joined := public.settings_acknowledge($1, $2, $3, $4);
@@ -119,7 +120,7 @@ END $$;
 
 -- A pod calls it when it stops.
 CREATE OR REPLACE FUNCTION public.settings_leave(instance uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
   DELETE FROM public.settings_members m WHERE m.instance = $1;
   DELETE FROM public.settings_pods p WHERE p.instance = $1;
 $$;
@@ -132,12 +133,13 @@ REVOKE ALL ON FUNCTION
 
 -- For DBAs: flip, COMMIT, then SELECT * FROM settings_await().
 CREATE OR REPLACE FUNCTION public.settings_await(revision bigint DEFAULT NULL, timeout interval DEFAULT '10 seconds')
-RETURNS TABLE (pod text, has boolean, state text, at_revision bigint, last_seen timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS TABLE (pod text, has boolean, state text, at_revision bigint, last_seen timestamptz, closed_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
   deadline timestamptz := clock_timestamp() + least($2, interval '1 hour');
   wanted   bigint := $1;
+  head     bigint;
   written_off uuid[]; -- lost at the start: they hold nobody up. Who is lost meanwhile does.
 BEGIN
   IF EXISTS (SELECT FROM public.settings_commits c
@@ -148,9 +150,17 @@ BEGIN
     RAISE EXCEPTION 'a transaction at isolation level % does not see what the pods report meanwhile', current_setting('transaction_isolation')
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call settings_await outside of it.';
   END IF;
-  IF wanted IS NULL THEN
-    SELECT h.revision INTO wanted FROM public.settings_head h;
+  IF (SELECT count(*) FROM pg_trigger t
+       WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_commits'::regclass)
+         AND t.tgname IN ('settings_stamp', 'settings_row', 'settings_truncate', 'settings_commit')) < 4 THEN
+    RAISE EXCEPTION 'the triggers of platform_settings are off, so a revision does not say what is in force'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ENABLE ALWAYS TRIGGER settings_stamp, settings_row, settings_truncate, and settings_commit on settings_commits.';
   END IF;
+  SELECT h.revision INTO head FROM public.settings_head h;
+  IF wanted > head THEN
+    RAISE EXCEPTION 'there is no revision % yet; the last one is %', wanted, head USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  wanted := coalesce(wanted, head);
   SELECT coalesce(array_agg(f.instance), '{}') INTO written_off FROM public.settings_fleet f WHERE f.state = 'lost';
   LOOP
     PERFORM FROM public.settings_fleet f
@@ -158,7 +168,7 @@ BEGIN
     EXIT WHEN NOT FOUND OR clock_timestamp() >= deadline;
     PERFORM pg_sleep(0.01);
   END LOOP;
-  RETURN QUERY SELECT f.pod, coalesce(f.revision >= wanted, false), f.state, f.revision, f.last_seen
+  RETURN QUERY SELECT f.pod, coalesce(f.revision >= wanted, false), f.state, f.revision, f.last_seen, f.closed_at
     FROM public.settings_fleet f ORDER BY f.pod;
 END $$;
 REVOKE ALL ON FUNCTION public.settings_await(bigint, interval) FROM PUBLIC;
