@@ -33,13 +33,14 @@ type Config struct {
 	// a pooler. Nil: no listener, changes arrive by poll; see [ListenConfig].
 	Listen *pgx.ConnConfig
 
-	// TTL is how often the poll looks, less up to a fifth of jitter. 0 means
-	// DefaultTTL; at least MinTTL.
+	// TTL is how often the poll looks; the first time, and after a failure, it
+	// looks sooner, by chance. 0 means DefaultTTL; at least MinTTL.
 	TTL time.Duration
 
 	// Before runs once, before the database is first used: it brings the schema
-	// up to date, say. Its error ends Run. Nil: nothing runs.
-	Before func(context.Context) error
+	// up to date, say. It reports why that takes time, nil when it is over; its
+	// error ends Run. Nil: nothing runs.
+	Before func(ctx context.Context, report func(error)) error
 
 	// LastGoodFile is where the last snapshot from the database is kept, and
 	// read from at the start of Run. It holds settings that are not public, and
@@ -73,7 +74,7 @@ type Engine struct {
 	log     *zap.Logger
 	metrics *metrics
 
-	before       func(context.Context) error
+	before       func(context.Context, func(error)) error
 	lastGood     string // the file; "": none
 	maxStaleness time.Duration
 
@@ -157,7 +158,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		if e.before != nil {
-			if err := e.before(ctx); err != nil {
+			if err := e.before(ctx, e.reportSchema); err != nil {
 				return err
 			}
 		}
@@ -170,6 +171,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	err := group.Wait()
 	e.poller.end()
 	return err
+}
+
+func (e *Engine) reportSchema(err error) {
+	text := ""
+	if err != nil {
+		text = "cannot be checked yet, trying again: " + explain(err)
+	}
+	e.problem("schema", text, err)
 }
 
 // Current is the snapshot that is in force: one pointer load.

@@ -3,6 +3,7 @@ package settings
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -234,6 +235,56 @@ func TestADatabaseThatWentBackIsFollowedAndReported(t *testing.T) {
 	until(t, "the listener is live again", e.listening)
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('new', 2)`)
 	awaitSnapshot(t, e, "the new revision 2", func(s *Snapshot) bool { return s.Revision() == 2 && s.Lookup("new") != nil })
+}
+
+// Guarantee 3: a database that went back and has caught up in number since holds
+// other commits under the same revisions. That is said aloud too.
+func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
+	for name, since := range map[string]int{"level": 2, "ahead": 5} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Database(t)
+			file := filepath.Join(t.TempDir(), "last-good")
+			config := func(c *Config) { c.TTL, c.Listen, c.LastGoodFile = MinTTL, nil, file }
+			e, logs := newEngine(t, url, config)
+			stop := start(t, e)
+			conn := pgtest.Connect(t, url)
+			pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('lost', 1)`)
+			pgtest.Exec(t, conn, flip)
+			awaitSnapshot(t, e, "revision 3", func(s *Snapshot) bool { return s.Revision() == 3 })
+
+			// At once, as for a pod that was away: the last two never were, and others
+			// have their numbers.
+			loseCommits := `BEGIN; ALTER TABLE platform_settings DISABLE TRIGGER ALL;
+				DELETE FROM platform_settings WHERE key = 'lost';
+				UPDATE platform_settings SET value_bool = false;
+				ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_stamp, ENABLE ALWAYS TRIGGER settings_row, ENABLE ALWAYS TRIGGER settings_truncate;
+				DELETE FROM settings_commits WHERE revision > 1; DELETE FROM settings_changes WHERE revision > 1;
+				UPDATE settings_head SET revision = 1;`
+			for i := range since {
+				loseCommits += fmt.Sprintf(`UPDATE settings_head SET revision = revision + 1;
+					INSERT INTO settings_commits (revision, at, xid) OVERRIDING USER VALUE VALUES (%d, clock_timestamp(), '%d');`, i+2, i+1)
+			}
+			pgtest.Exec(t, conn, `ALTER TABLE settings_commits DISABLE TRIGGER ALL`)
+			pgtest.Exec(t, conn, loseCommits+`COMMIT; ALTER TABLE settings_commits ENABLE ALWAYS TRIGGER settings_commit`)
+			awaitSnapshot(t, e, "what the database holds now", func(s *Snapshot) bool { return int(s.Revision()) == since+1 && s.Lookup("lost") == nil })
+			if n := logs.FilterMessageSnippet("the database went back").Len(); n != 1 {
+				t.Errorf("it was logged %d times, want once", n)
+			}
+			if n := logs.FilterMessageSnippet("without a commit").Len(); n != 0 {
+				t.Error("the triggers are blamed")
+			}
+
+			// And where a pod starts again from its file.
+			stop()
+			pgtest.Exec(t, conn, `UPDATE settings_commits SET at = clock_timestamp() WHERE revision = (SELECT revision FROM settings_head)`)
+			again, logs := newEngine(t, url, config)
+			start(t, again)
+			awaitSnapshot(t, again, "the database", func(s *Snapshot) bool { return s.Source() == SourceDatabase })
+			if n := logs.FilterMessageSnippet("the database went back").Len(); n != 1 {
+				t.Errorf("after a start from the file it was logged %d times, want once", n)
+			}
+		})
+	}
 }
 
 // Guarantee 7: rows that changed with triggers off have no revision, so the

@@ -17,6 +17,10 @@ var (
 	// change those that do.
 	ErrMayNotCreate = errors.New("the setting does not exist, and this caller may not create one")
 
+	// ErrTriggersOff: the table's triggers are off, so that the change would have
+	// no revision, and no pod would hear of it. Nothing was changed.
+	ErrTriggersOff = errors.New("the triggers of platform_settings are off")
+
 	// ErrUnavailable: the database could not be reached or did not answer in
 	// time. Nothing was changed.
 	ErrUnavailable = errors.New("the database is not available")
@@ -98,7 +102,9 @@ func explain(err error) string {
 		return "the server is a standby; let DATABASE_URL name every server, with target_session_attrs=read-write"
 	case errors.Is(err, errNoHead):
 		return "the table settings_head is empty; restore its row"
-	case errors.Is(err, errDeaf), errors.Is(err, errRotated), errors.Is(err, errWentBack):
+	case errors.Is(err, errElse):
+		return errElse.Error() + "; let both lead to one database"
+	case errors.Is(err, errDeaf), errors.Is(err, errRotated), errors.Is(err, errWentBack), errors.Is(err, errMute):
 		return err.Error()
 	}
 	switch c := code(err); {

@@ -52,7 +52,8 @@ type Fleet struct {
 	// pod is lost.
 	Converged bool
 
-	age time.Duration // of the revision's commit
+	age    time.Duration // of the revision's commit
+	counts bool          // the triggers are on: a revision says what is in force
 }
 
 // Named lists the names of the pods in a state, once each.
@@ -70,7 +71,8 @@ func (f Fleet) Named(state PodState) []string {
 func (p Pod) serving(older Revision) bool { return p.Revision < older && p.ClosedAt.IsZero() }
 
 // ErrFleetUnknown: nobody can say who has what in force: the register of pods
-// cannot be read, or this pod itself cannot write to it, as others then cannot.
+// cannot be read, this pod itself cannot write to it, as others then cannot, or
+// the triggers are off, so that a revision says nothing.
 var ErrFleetUnknown = errors.New("it is not known which pods have it in force")
 
 // Fleet reports who has a revision in force; 0 is the last one. The error is
@@ -85,6 +87,8 @@ func (e *Engine) Fleet(ctx context.Context, revision Revision) (Fleet, error) {
 		err = errors.New("this pod cannot report itself")
 	case !slices.ContainsFunc(f.Pods, func(p Pod) bool { return p.instance == e.member.instance }):
 		err = errors.New("this pod is not in the register yet")
+	case !f.counts:
+		err = ErrTriggersOff
 	}
 	if err != nil {
 		f.Converged = false
@@ -130,7 +134,7 @@ func (e *Engine) AwaitFleet(ctx context.Context, revision Revision) (Fleet, erro
 func (e *Engine) readFleet(ctx context.Context, revision Revision) (Fleet, error) {
 	f := Fleet{Revision: revision, Converged: true}
 	rows, err := e.pool.Query(ctx, `
-		SELECT h.revision, clock_timestamp() - (SELECT c.at FROM public.settings_commits c WHERE c.revision = h.revision),
+		SELECT `+firingColumn+`, h.revision, clock_timestamp() - (SELECT c.at FROM public.settings_commits c WHERE c.revision = h.revision),
 		       f.instance::text, f.pod, f.state, coalesce(f.revision, 0), f.behind_for, f.applied_at, f.last_seen,
 		       f.started_at, f.closed_at, coalesce(f.source, ''), coalesce(f.listener, ''), f.build
 		  FROM (SELECT coalesce(nullif($1::bigint, 0), revision) AS revision FROM public.settings_head LIMIT 1) h, public.settings_fleet f
@@ -145,7 +149,7 @@ func (e *Engine) readFleet(ctx context.Context, revision Revision) (Fleet, error
 			age, behindFor                *time.Duration
 			appliedAt, lastSeen, closedAt *time.Time
 		)
-		err := rows.Scan(&f.Revision, &age, &p.instance, &p.Name, &p.State, &p.Revision, &behindFor, &appliedAt, &lastSeen,
+		err := rows.Scan(&f.counts, &f.Revision, &age, &p.instance, &p.Name, &p.State, &p.Revision, &behindFor, &appliedAt, &lastSeen,
 			&p.StartedAt, &closedAt, &p.Source, &p.Listener, &p.Build)
 		if err != nil {
 			return f, fmt.Errorf("read the fleet: %w", err)

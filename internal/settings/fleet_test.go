@@ -401,6 +401,27 @@ func TestAPodThatStopsLeavesTheFleet(t *testing.T) {
 	}
 }
 
+// Also where the stop comes while a poll is under way, which ends its connection.
+func TestAPodThatStopsDuringAPollLeavesTheFleet(t *testing.T) {
+	url := pgtest.Database(t)
+	first := fleet(t, url, 1, nil)[0]
+	second, _ := newEngine(t, url, func(c *Config) { c.Pod, c.TTL = "pod-002", MinTTL })
+	stop := start(t, second)
+	until(t, "it has joined", func() bool { return len(await(t, first, 1, patience).Pods) == 2 })
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, `BEGIN; LOCK TABLE platform_settings`)
+	until(t, "its poll hangs", func() bool {
+		var hangs bool
+		err := pgtest.Connect(t, url).QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'platform_settings'::regclass)`).Scan(&hangs)
+		return err == nil && hangs
+	})
+	stop()
+	pgtest.Exec(t, conn, `ROLLBACK`)
+	if f := await(t, first, 1, patience); !f.Converged || len(f.Pods) != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
 // What the server forgot in a crash, it knows again from those who come back,
 // and who does not come back is named.
 func TestAfterACrashTheFleetIsKnownAgain(t *testing.T) {

@@ -29,6 +29,7 @@ const (
 
 type lastGoodBody struct {
 	Revision Revision          `json:"revision"`
+	At       time.Time         `json:"at"` // of the revision's commit
 	SavedAt  time.Time         `json:"saved_at"`
 	Settings []lastGoodSetting `json:"settings"`
 }
@@ -98,7 +99,7 @@ func (e *Engine) keepLastGood(ctx context.Context) {
 // writeLastGood replaces the file as a whole: after a crash at any moment, the
 // old one or the new one is there.
 func writeLastGood(path string, s *Snapshot) (err error) {
-	body := lastGoodBody{Revision: s.revision, SavedAt: time.Now().UTC()}
+	body := lastGoodBody{Revision: s.revision, At: s.at, SavedAt: time.Now().UTC()}
 	for _, setting := range s.All() {
 		value, err := json.Marshal(setting.Value)
 		if setting.Value.kind == KindJSON {
@@ -118,7 +119,12 @@ func writeLastGood(path string, s *Snapshot) (err error) {
 	}
 	sum := sha256.Sum256(text)
 
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	// Always under this name: who is killed while writing leaves one behind, not many.
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -180,7 +186,9 @@ func readLastGood(path string, slots []slotKey) (*Snapshot, time.Time, error) {
 			Revision: s.Revision, UpdatedAt: s.UpdatedAt, UpdatedBy: s.UpdatedBy,
 		}
 	}
-	return newSnapshot(body.Revision, SourceFile, settings, slots), body.SavedAt, nil
+	s := newSnapshot(body.Revision, SourceFile, settings, slots)
+	s.at = body.At
+	return s, body.SavedAt, nil
 }
 
 // readBounded reads a regular file; a pipe would block, and a device never end.

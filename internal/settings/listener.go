@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +23,9 @@ const (
 	firstBackoff   = 20 * time.Millisecond
 	mostBackoff    = time.Second
 
-	// poolerBackoff is for a pooler in transaction mode, which only a change of
-	// somebody's configuration can mend.
-	poolerBackoff = 30 * time.Second
+	// configuredBackoff is for what only a change of somebody's configuration can
+	// mend.
+	configuredBackoff = 30 * time.Second
 )
 
 // Why a listener was ended by its own engine.
@@ -32,6 +33,8 @@ var (
 	errWentBack = errors.New("the database went back")
 	errDeaf     = errors.New("the poll found a commit that the listener never announced")
 	errRotated  = errors.New("the channel has another name now")
+	errMute     = errors.New("LISTEN was not answered in time")
+	errElse     = errors.New("LISTEN_DATABASE_URL leads to another database than DATABASE_URL")
 )
 
 // listener hears commits and hands them to the writer. Each connection is a
@@ -43,9 +46,10 @@ type listener struct {
 	live  atomic.Bool  // LISTENing, and the snapshot was read after that
 	heard atomic.Int64 // the highest revision this connection told of, by read or notification
 
-	mu      sync.Mutex
-	channel string                  // of the connection that stands
-	end     context.CancelCauseFunc // ends it
+	mu       sync.Mutex
+	channel  string                  // of the connection that stands
+	database string                  // that it leads to; see head
+	end      context.CancelCauseFunc // ends it
 }
 
 func newListener(e *Engine, config *pgx.ConnConfig) *listener {
@@ -67,16 +71,19 @@ func (l *listener) run(ctx context.Context) {
 		}
 		l.engine.metrics.reconnects.Inc()
 		l.engine.problem("listener", "not listening, changes arrive by the poll alone: "+explain(err), err)
-		if errors.Is(err, errPooler) {
-			wait = poolerBackoff
+		if errors.Is(err, errPooler) || errors.Is(err, errElse) {
+			wait = configuredBackoff
 		}
 		select {
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(jittered(wait)):
 		case <-ctx.Done():
 		}
 		wait = min(2*wait, mostBackoff)
 	}
 }
+
+// jittered is from half of a backoff up to all of it.
+func jittered(backoff time.Duration) time.Duration { return backoff/2 + rand.N(backoff/2) }
 
 // restart ends the connection that stands; run makes another.
 func (l *listener) restart(cause error) {
@@ -92,14 +99,17 @@ func (l *listener) restart(cause error) {
 func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	conn, channel, err := l.connect(ctx)
+	conn, channel, database, err := l.connect(ctx)
 	if err != nil {
 		return false, err
 	}
 	l.mu.Lock()
-	l.channel, l.end = channel, end
+	l.channel, l.database, l.end = channel, database, end
 	l.mu.Unlock()
 	l.heard.Store(0)
+	// pgxlisten has no deadline for LISTEN itself.
+	mute := time.AfterFunc(readTimeout, func() { end(errMute) })
+	defer mute.Stop()
 
 	// pgxlisten reconnects by itself and only logs what fails; here the first
 	// error of any step ends this connection.
@@ -112,23 +122,36 @@ func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
 			conn = nil
 			return c, nil
 		},
-		LogError:       func(_ context.Context, err error) { end(err) },
+		LogError:       func(_ context.Context, err error) { end(without(channel, err)) },
 		ReconnectDelay: time.Hour, // never reached: end was called before
 	}
-	h := &handler{l: l}
+	h := &handler{l: l, mute: mute}
 	one.Handle(channel, h)
 	_ = one.Listen(ctx) // always ctx's error; its cause says more
 	l.live.Store(false)
 	return h.wasLive, context.Cause(ctx)
 }
 
-// connect opens a connection and reads the channel's name on it.
-func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel string, err error) {
+// without takes what names the channel off an error: the name is a secret, and
+// pgxlisten's words hold it.
+func without(channel string, err error) error {
+	for err != nil && strings.Contains(err.Error(), channel) {
+		err = errors.Unwrap(err)
+	}
+	if err == nil {
+		return errors.New("listening failed")
+	}
+	return err
+}
+
+// connect opens a connection, and reads on it the channel's name and which
+// database this is.
+func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, l.config)
 	if err != nil {
-		return nil, "", fmt.Errorf("connect: %w", err)
+		return nil, "", "", fmt.Errorf("connect: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -137,35 +160,41 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel string, er
 	}()
 	// The server may be set up to end idle sessions, and a listener is idle by nature.
 	if _, err := conn.Exec(ctx, `SET idle_session_timeout = 0`); err != nil {
-		return nil, "", fmt.Errorf("keep the session from being ended when idle: %w", err)
+		return nil, "", "", fmt.Errorf("keep the session from being ended when idle: %w", err)
 	}
 	var standby bool
-	err = conn.QueryRow(ctx, `SELECT channel, pg_is_in_recovery() FROM public.settings_head`).Scan(&channel, &standby)
-	if err != nil {
-		return nil, "", fmt.Errorf("read the channel's name: %w", err)
-	}
-	if standby {
-		return nil, "", errStandby
+	err = conn.QueryRow(ctx, `SELECT h.channel, pg_is_in_recovery(), `+databaseColumn+` FROM public.settings_head h`).Scan(&channel, &standby, &database)
+	switch known := l.engine.poller.database.Load(); {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, "", "", errNoHead
+	case err != nil:
+		return nil, "", "", fmt.Errorf("read the channel's name: %w", err)
+	case standby:
+		return nil, "", "", errStandby
+	case known != nil && *known != database:
+		return nil, "", "", errElse
 	}
 	if err := checkPooler(ctx, conn, l.config); err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	if err := l.engine.member.join(ctx, conn); err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
-	return conn, channel, nil
+	return conn, channel, database, nil
 }
 
 // handler is what pgxlisten calls, on its read loop: it only decodes and hands
 // over.
 type handler struct {
 	l       *listener
+	mute    *time.Timer // ends the connection where LISTEN is not answered
 	wasLive bool
 }
 
 // HandleBacklog runs right after LISTEN, on the same connection: the full read
 // that makes the listener live.
 func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) error {
+	h.mute.Stop()
 	reading, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("no answer within %v", readTimeout))
 	defer cancel()
 	r, err := h.l.engine.read(reading, conn)
@@ -211,9 +240,16 @@ func (l *listener) hear(r Revision) {
 // has says whether the connection that stands told of this revision.
 func (l *listener) has(r Revision) bool { return l.heard.Load() >= int64(r) }
 
-// stale says whether the connection that stands listens on another channel.
-func (l *listener) stale(channel string) bool {
+// astray says why the connection that stands is not the one to listen on; nil
+// if it is.
+func (l *listener) astray(h head) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.channel != channel
+	switch {
+	case l.database != h.database:
+		return errElse
+	case l.channel != h.channel:
+		return errRotated
+	}
+	return nil
 }

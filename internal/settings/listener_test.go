@@ -3,7 +3,10 @@ package settings
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -167,7 +170,9 @@ func TestARotatedChannelIsFoundByThePoll(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it listens on the new channel", func() bool { return e.listening() && !e.listener.stale(channel) })
+	until(t, "it listens on the new channel", func() bool {
+		return e.listening() && e.listener.astray(head{channel: channel, database: *e.poller.database.Load()}) == nil
+	})
 	applied := testutil.ToFloat64(e.metrics.commits)
 	pgtest.Exec(t, conn, flip)
 	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
@@ -182,10 +187,109 @@ func TestAKilledListenerConnectsAgainAndMissesNothing(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	for i := range 10 {
 		pgtest.Exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND query ILIKE 'listen%'`)
+			WHERE datname = current_database() AND application_name = 'listener'`)
 		pgtest.Exec(t, conn, flip)
 		want := Revision(i + 2)
 		awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == want })
 	}
 	until(t, "it is live", e.listening)
+}
+
+// A connection that goes dark just as LISTEN is asked is given up, and said to be
+// missing all the while. Nothing of it names the channel.
+func TestALinkThatGoesDarkAtListenIsGivenUp(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	var mute atomic.Bool
+	mute.Store(true)
+	e, logs := newEngine(t, url, func(c *Config) {
+		dial := c.Listen.DialFunc
+		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			dark := new(atomic.Bool)
+			return &wire{Conn: conn, dark: dark, closed: make(chan struct{}), before: func(b []byte) {
+				if bytes.Contains(b, []byte("listen ")) && mute.Load() {
+					dark.Store(true)
+				}
+			}}, err
+		}
+	})
+	start(t, e)
+	until(t, "it reads", func() bool { return e.Current().Source() == SourceDatabase })
+	if len(e.Status().Problems) == 0 {
+		t.Error("it says that all is well")
+	}
+	until(t, "the connection is given up", func() bool { return testutil.ToFloat64(e.metrics.reconnects) >= 1 })
+	mute.Store(false)
+	until(t, "it is live", e.listening)
+	var channel string
+	if err := pgtest.Connect(t, url).QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range logs.All() {
+		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, channel) {
+			t.Errorf("the log names the channel: %s", text)
+		}
+	}
+}
+
+func TestTheChannelIsTakenOffErrors(t *testing.T) {
+	cause := errors.New("timeout")
+	for _, err := range []error{cause, fmt.Errorf("handle backlog %q: read: %w", "secret", fmt.Errorf("read: %w", cause)), fmt.Errorf("listen %q", "secret")} {
+		if got := without("secret", err); strings.Contains(got.Error(), "secret") || errors.Is(err, cause) != errors.Is(got, cause) {
+			t.Errorf("%q became %q", err, got)
+		}
+	}
+}
+
+// A listener on another database than the poll would have the pod serve both in
+// turn. Not even a copy with the same channel passes.
+func TestALineToAnotherDatabaseIsRefused(t *testing.T) {
+	url, other := pgtest.Database(t), pgtest.Database(t)
+	channel := func(url, sql string) (c string) {
+		if err := pgtest.Connect(t, url).QueryRow(t.Context(), sql).Scan(&c); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	pgtest.Exec(t, pgtest.Connect(t, other), `UPDATE settings_head SET channel = '`+channel(url, `SELECT channel FROM settings_head`)+`'`)
+	pgtest.Exec(t, pgtest.Connect(t, other), `UPDATE platform_settings SET value_bool = true`)
+	e, _ := newEngine(t, url, func(c *Config) {
+		var err error
+		if c.Listen, err = ListenConfig(other, "listener"); err != nil {
+			t.Fatal(err)
+		}
+		c.TTL = MinTTL
+	})
+	start(t, e)
+	until(t, "it says so", func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), "another database") })
+	awaitSnapshot(t, e, "its own database's state", func(s *Snapshot) bool { return s.Source() == SourceDatabase && !s.Maintenance().Enabled })
+	pgtest.Exec(t, pgtest.Connect(t, other), `INSERT INTO platform_settings (key, value_int) VALUES ('foreign', 1)`)
+	pgtest.Exec(t, pgtest.Connect(t, url), `INSERT INTO platform_settings (key, value_int) VALUES ('own', 1)`)
+	s := awaitSnapshot(t, e, "its own database's next", func(s *Snapshot) bool { return s.Lookup("own") != nil })
+	if s.Lookup("foreign") != nil || e.listening() {
+		t.Error("it listens to the other database")
+	}
+}
+
+// What a role, a database or its makers set makes no difference.
+func TestSessionDefaultsMakeNoDifference(t *testing.T) {
+	url := pgtest.Database(t)
+	conn := pgtest.Connect(t, url)
+	var name string
+	if err := conn.QueryRow(t.Context(), `SELECT current_database()`).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{`client_encoding = 'LATIN1'`, `standard_conforming_strings = off`, `search_path = nowhere`, `default_transaction_isolation = 'serializable'`, `timezone = 'Asia/Kolkata'`} {
+		pgtest.Exec(t, conn, `ALTER DATABASE `+name+` SET `+setting)
+	}
+	e, _ := liveEngine(t, url, nil)
+	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) VALUES ('t', 'Grüße, €')`)
+	s := awaitSnapshot(t, e, "the text", func(s *Snapshot) bool { return s.Lookup("t") != nil })
+	if got := s.Lookup("t").Value.Text(); got != "Grüße, €" {
+		t.Errorf("%q", got)
+	}
+	if _, err := e.Put(t.Context(), tester, Put{Key: "u", Value: textValue("€"), MayCreate: true}); err != nil {
+		t.Error(err)
+	}
 }

@@ -40,7 +40,7 @@ func newEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	listen, err := ListenConfig(url, t.Name())
+	listen, err := ListenConfig(url, "listener")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package settings
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -74,9 +75,12 @@ func (m *member) checkIn(ctx context.Context, conn *pgx.Conn, s *Snapshot) (h he
 	var slowest *time.Duration
 	var forgotten []string
 	err = conn.QueryRow(ctx, `SELECT `+headColumns+`, c.joined, c.current, c.behind, c.lost, c.behind_for, c.forgotten
-		  FROM public.settings_head h, public.settings_check_in($1, $2, $3, $4) c`,
-		m.instance, s.revision, s.source, m.engine.listenerState()).
+		  FROM public.settings_head h, public.settings_check_in($2, $1, $3, $4) c`,
+		s.revision, m.instance, s.source, m.engine.listenerState()).
 		Scan(append(h.columns(), &h.fleet.joined, &h.fleet.current, &h.fleet.behind, &h.fleet.lost, &slowest, &forgotten)...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoHead
+	}
 	if m.report("check in", conn, err) != nil || err != nil {
 		return head{}, fmt.Errorf("check in: %w", err)
 	}
@@ -98,13 +102,9 @@ type fleetSize struct {
 }
 
 // leave takes the pod out of the register.
-func (m *member) leave(ctx context.Context, conn *pgx.Conn) {
-	if m == nil {
-		return
-	}
-	if _, err := conn.Exec(ctx, `SELECT public.settings_leave($1)`, m.instance); err != nil {
-		m.engine.log.Warn("this pod could not leave the fleet's register: it will be reported as lost", zap.Error(err))
-	}
+func (m *member) leave(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT public.settings_leave($1)`, m.instance)
+	return err
 }
 
 // report makes a problem of what the server refused; what remains an error is a

@@ -10,6 +10,10 @@ import (
 	"go.uber.org/zap"
 )
 
+// lookPause is between two looks at least, however often somebody asks: a flood
+// of notifications that cannot be read must not become a flood of reads.
+const lookPause = 50 * time.Millisecond
+
 // suspicion is how long a listener may take to announce a commit that a poll has
 // found: a notification that is merely on its way arrives within it.
 const suspicion = time.Second
@@ -23,9 +27,12 @@ type poller struct {
 	owed    chan struct{} // likewise: an acknowledgement
 	working atomic.Bool   // the last look succeeded
 
+	database atomic.Pointer[string] // that it leads to; see head. nil: not known
+
 	// The rest is run's own.
 
 	link
+	lookedAt       time.Time
 	compared       bool      // the snapshot was compared with what the link leads to now
 	acknowledged   *Snapshot // on this connection; nil: none
 	acknowledgedAt time.Time
@@ -45,7 +52,7 @@ func newPoller(e *Engine) *poller {
 	return p
 }
 
-// refresh asks for a full read that begins after this call. It never blocks.
+// refresh asks for a look that begins after this call. It never blocks.
 func (p *poller) refresh() {
 	select {
 	case p.asked <- struct{}{}:
@@ -64,14 +71,10 @@ func (p *poller) owe() {
 
 // run polls until ctx ends; the first time at once. In between it acknowledges.
 func (p *poller) run(ctx context.Context) {
-	backoff, full := firstBackoff, true
+	backoff, apart := firstBackoff, true
 	for {
-		var err error
-		if full {
-			err = p.read(ctx)
-		} else {
-			err = p.poll(ctx)
-		}
+		p.lookedAt = time.Now()
+		err := p.poll(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -79,13 +82,16 @@ func (p *poller) run(ctx context.Context) {
 		p.working.Store(err == nil)
 		p.compared = p.compared || err == nil
 		p.engine.checkStale()
-		ttl := p.engine.ttl
-		wait := ttl - rand.N(ttl/5)
+		wait := p.engine.ttl
+		if apart { // once: pods that began together are to poll apart
+			wait = rand.N(wait)
+		}
+		apart = err != nil
 		switch {
 		case err != nil:
 			p.engine.metrics.polls.WithLabelValues("failed").Inc()
 			p.engine.problem("poll", "the database cannot be read: "+explain(err), err)
-			wait = min(wait, backoff/2+rand.N(backoff))
+			wait = min(wait, jittered(backoff))
 			backoff = min(2*backoff, mostBackoff)
 		default:
 			p.engine.metrics.polls.WithLabelValues("ok").Inc()
@@ -95,19 +101,21 @@ func (p *poller) run(ctx context.Context) {
 				wait = min(wait, suspicion)
 			}
 		}
-
-		asked := p.idle(ctx, time.After(wait))
+		p.idle(ctx, time.After(wait))
 		if ctx.Err() != nil {
 			return
 		}
-		full = asked || full && err != nil // what was asked for is still owed
 	}
 }
 
-// idle acknowledges what is put in force until it is time to look again. It
-// returns whether somebody asked for a full read.
-func (p *poller) idle(ctx context.Context, look <-chan time.Time) (asked bool) {
+// idle acknowledges what is put in force, until it is time to look again or
+// somebody asks for it.
+func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 	for {
+		asked, ripe := p.asked, (<-chan time.Time)(nil)
+		if rest := lookPause - time.Since(p.lookedAt); rest > 0 {
+			asked, ripe = nil, time.After(rest)
+		}
 		var news <-chan struct{}
 		var due <-chan time.Time
 		if p.engine.member != nil && p.conn != nil && p.compared {
@@ -120,18 +128,19 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) (asked bool) {
 		}
 		select {
 		case <-look:
-			return false
-		case <-p.asked:
-			return true
+			return
+		case <-asked:
+			return
+		case <-ripe:
 		case <-news:
 		case <-p.owed:
 			p.acknowledged = nil
 		case <-due:
 			if p.acknowledge(ctx) != nil {
-				return false // the connection broke: look at once, on a new one
+				return // the connection broke: look at once, on a new one
 			}
 		case <-ctx.Done():
-			return false
+			return
 		}
 	}
 }
@@ -146,10 +155,13 @@ func (p *poller) acknowledge(ctx context.Context) error {
 
 // end leaves the fleet and closes the connection, once nothing runs any more.
 func (p *poller) end() {
-	if p.conn != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	if p.engine.member != nil && p.database.Load() != nil { // else it never joined
+		ctx, cancel := context.WithTimeout(context.Background(), 2*answerTimeout)
 		defer cancel()
-		p.engine.member.leave(ctx, p.conn)
+		p.connected = func(context.Context, *pgx.Conn) error { return nil } // not to join again
+		if err := p.ask(ctx, p.engine.member.leave); err != nil {
+			p.engine.log.Warn("this pod could not leave the fleet's register: it will be reported as lost", zap.Error(err))
+		}
 	}
 	p.disconnect()
 }
@@ -166,29 +178,32 @@ func (p *poller) poll(ctx context.Context) error {
 	)
 	err := p.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		base, began = e.Current(), time.Now()
-		head, err = p.readHead(ctx, conn)
+		head, err = p.readHead(ctx, conn, base)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	p.database.Store(&head.database)
 	text := ""
 	if head.triggers != "" {
 		text = head.triggers + ": changes may go unnumbered and unannounced until the poll finds them; run the migrations' ALTER TABLE … ENABLE ALWAYS TRIGGER again"
 	}
 	e.problem("triggers", text, nil)
-	switch {
-	case !e.listening():
-	case e.listener.stale(head.channel):
-		e.log.Warn("restarting the listener", zap.Error(errRotated))
-		e.listener.restart(errRotated)
-	case p.unheard == 0 && !e.listener.has(head.revision):
-		p.unheard, p.unheardSince = head.revision, time.Now()
+	if e.listening() {
+		switch astray := e.listener.astray(head); {
+		case astray != nil:
+			e.log.Warn("restarting the listener", zap.Error(astray))
+			e.listener.restart(astray)
+		case p.unheard == 0 && !e.listener.has(head.revision):
+			p.unheard, p.unheardSince = head.revision, time.Now()
+		}
 	}
 	now := e.Current()
-	same := base.source == SourceDatabase && head.revision == base.revision && head.digest == base.digest
+	other := base.differs(head.baseAt)
+	same := base.source == SourceDatabase && !other && head.revision == base.revision && head.digest == base.digest
 	// Late: what the database had then was applied while the answer was on its way.
-	late := now != base && now.lineage == base.lineage && base.revision <= head.revision && head.revision <= now.revision
+	late := !other && now != base && now.lineage == base.lineage && base.revision <= head.revision && head.revision <= now.revision
 	if (same || late) && !head.standby {
 		e.confirm(began)
 		return nil
@@ -197,18 +212,17 @@ func (p *poller) poll(ctx context.Context) error {
 }
 
 // readHead reads the head, and checks in with the same query.
-func (p *poller) readHead(ctx context.Context, conn *pgx.Conn) (head, error) {
+func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base *Snapshot) (head, error) {
 	m := p.engine.member
 	if m == nil || !p.compared {
-		return readHead(ctx, conn)
+		return readHead(ctx, conn, base)
 	}
-	now := p.engine.Current()
-	h, err := m.checkIn(ctx, conn, now)
+	h, err := m.checkIn(ctx, conn, base)
 	if err == nil && h.fleet.joined {
-		p.acknowledged, p.acknowledgedAt = now, time.Now()
+		p.acknowledged, p.acknowledgedAt = base, time.Now()
 	}
 	if err != nil && !conn.IsClosed() {
-		return readHead(ctx, conn) // whoever cannot check in can still look
+		return readHead(ctx, conn, base) // whoever cannot check in can still look
 	}
 	return h, err
 }

@@ -44,8 +44,8 @@ func checkPooler(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig) er
 }
 
 func backend(ctx context.Context, conn *pgx.Conn) (pid uint32, err error) {
-	// The simple protocol: through such a pooler a prepared statement may be gone.
-	err = conn.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
+	// In one go: through such a pooler a prepared statement may be gone.
+	err = conn.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeExec).Scan(&pid)
 	if err != nil {
 		return 0, fmt.Errorf("look for a pooler: %w", err)
 	}

@@ -27,8 +27,9 @@ type Snapshot struct {
 	revision    Revision
 	source      Source
 	settings    map[string]*Setting
-	slots       []*Value // what each handle reads; nil: its fallback
-	digest      int64    // XOR of the rows' digests; the database computes the same in one query
+	slots       []*Value  // what each handle reads; nil: its fallback
+	at          time.Time // when the commit of that revision was made, by the database's clock; zero: not known
+	digest      int64     // XOR of the rows' digests; the database computes the same in one query
 	maintenance Maintenance
 
 	// lineage counts how often the database went back. Revisions compare only
@@ -59,7 +60,7 @@ func (s *Snapshot) withSlots(slots []slotKey) *Snapshot {
 }
 
 // with is the snapshot after some commits, the last of which is revision.
-func (s *Snapshot) with(revision Revision, changes []change, slots []slotKey) *Snapshot {
+func (s *Snapshot) with(revision Revision, at time.Time, changes []change, slots []slotKey) *Snapshot {
 	next := maps.Clone(s.settings)
 	for _, c := range changes {
 		if c.setting == nil {
@@ -69,8 +70,14 @@ func (s *Snapshot) with(revision Revision, changes []change, slots []slotKey) *S
 		}
 	}
 	n := newSnapshot(revision, s.source, next, slots)
-	n.lineage = s.lineage
+	n.at, n.lineage = at, s.lineage
 	return n
+}
+
+// differs says whether a database has the snapshot's revision from another commit
+// than the snapshot: at is when that was made, nil where it is not known.
+func (s *Snapshot) differs(at *time.Time) bool {
+	return at != nil && !s.at.IsZero() && !at.Equal(s.at)
 }
 
 // Revision of the last commit in the snapshot; 0 before the database was read.

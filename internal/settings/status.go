@@ -41,6 +41,9 @@ func (e *Engine) Status() Status {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.listener != nil && !e.listening() && e.problems["listener"] == "" {
+		s.Problems = append(s.Problems, "listener: not listening yet, changes arrive by the poll alone")
+	}
 	for _, topic := range slices.Sorted(maps.Keys(e.problems)) {
 		s.Problems = append(s.Problems, topic+": "+e.problems[topic])
 	}

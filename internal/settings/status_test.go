@@ -70,7 +70,7 @@ func TestTriggersThatAreOffAreReported(t *testing.T) {
 func TestBeforeRunsFirstAndItsErrorEndsRun(t *testing.T) {
 	broken := fmt.Errorf("broken")
 	e, _ := newEngine(t, pgtest.Database(t), func(c *Config) {
-		c.Before = func(context.Context) error { return broken }
+		c.Before = func(context.Context, func(error)) error { return broken }
 	})
 	if err := e.Run(t.Context()); err != broken {
 		t.Errorf("%v, want %v", err, broken)

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -44,6 +45,8 @@ func prepare(c *pgx.ConnConfig, applicationName string) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = applicationName
 	}
+	// Else a role's or a database's own setting decides how text arrives.
+	c.RuntimeParams["client_encoding"] = "UTF8"
 	if c.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
@@ -61,19 +64,23 @@ type head struct {
 	revision Revision
 	channel  string
 	standby  bool
+	database string     // which one this is
+	baseAt   *time.Time // when the commit was made that has the snapshot's revision here; nil: not known
 	digest   int64
 	triggers string // what is wrong with them; "" for nothing
 	fleet    fleetSize
 }
 
-// headColumns are, of the head h: the revision, the channel, whether the server
-// is a standby, a digest of the content, and what is wrong with the triggers,
-// which stand as they were made if they are ENABLE ALWAYS. The digest is the XOR
-// of the rows' own hashes: it needs no order and no transfer of the rows, and a
-// snapshot keeps its own up to date row by row.
-const headColumns = `
-	h.revision, h.channel, pg_is_in_recovery(),
-	(SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s),
+// databaseColumn tells databases apart, clones and restored ones too; a standby
+// is the same as its primary.
+const databaseColumn = `(SELECT d.oid FROM pg_database d WHERE d.datname = current_database())::text || '/' || (SELECT system_identifier FROM pg_control_system())::text`
+
+// baseColumn is when the commit was made that has revision $1 here.
+const baseColumn = `(SELECT c.at FROM public.settings_commits c WHERE c.revision = $1)`
+
+// triggersColumn is what is wrong with the triggers, ” for nothing: they stand
+// as they were made if they are ENABLE ALWAYS.
+const triggersColumn = `
 	(SELECT coalesce(string_agg(want.name || CASE t.tgenabled
 	          WHEN 'D' THEN ' is disabled' WHEN 'O' THEN ' is skipped by replicas' WHEN 'R' THEN ' runs on replicas only'
 	          ELSE ' is missing' END, ', ' ORDER BY want.name), '')
@@ -82,12 +89,31 @@ const headColumns = `
 	   LEFT JOIN pg_trigger t ON t.tgname = want.name AND t.tgrelid = to_regclass(want.owner)
 	  WHERE t.tgenabled IS DISTINCT FROM 'A')`
 
+// firingColumn says whether all of them fire for an ordinary session: else a
+// change has no revision, and a revision says nothing.
+const firingColumn = `
+	(SELECT count(*) = 4 FROM pg_trigger t
+	  WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_commits'::regclass)
+	    AND t.tgname IN ('settings_stamp', 'settings_row', 'settings_truncate', 'settings_commit'))`
+
+// headColumns are those of a head, of the row h. The digest of the content is the
+// XOR of the rows' own hashes: it needs no order and no transfer of the rows, and
+// a snapshot keeps its own up to date row by row.
+const headColumns = `
+	h.revision, h.channel, pg_is_in_recovery(),
+	(SELECT coalesce(bit_xor(hash_record_extended(s, 0)), 0) FROM public.platform_settings s),
+	` + triggersColumn + `, ` + databaseColumn + `, ` + baseColumn
+
 func (h *head) columns() []any {
-	return []any{&h.revision, &h.channel, &h.standby, &h.digest, &h.triggers}
+	return []any{&h.revision, &h.channel, &h.standby, &h.digest, &h.triggers, &h.database, &h.baseAt}
 }
 
-func readHead(ctx context.Context, conn *pgx.Conn) (h head, err error) {
-	err = conn.QueryRow(ctx, `SELECT `+headColumns+` FROM public.settings_head h`).Scan(h.columns()...)
+// readHead reads the head, and what it says of a snapshot's revision.
+func readHead(ctx context.Context, conn *pgx.Conn, base *Snapshot) (h head, err error) {
+	err = conn.QueryRow(ctx, `SELECT `+headColumns+` FROM public.settings_head h`, base.revision).Scan(h.columns()...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoHead
+	}
 	if err != nil {
 		return head{}, fmt.Errorf("read the head: %w", err)
 	}
@@ -107,9 +133,10 @@ func (e *Engine) read(ctx context.Context, conn *pgx.Conn) (*reading, error) {
 	e.metrics.reads.Inc()
 	r := &reading{began: time.Now(), base: e.Current(), settings: map[string]*Setting{}, adopted: make(chan struct{})}
 	rows, err := conn.Query(ctx, `
-		SELECT h.revision, pg_is_in_recovery(), s.key IS NOT NULL, `+settingColumns+`
+		SELECT h.revision, (SELECT c.at FROM public.settings_commits c WHERE c.revision = h.revision), `+baseColumn+`,
+		       pg_is_in_recovery(), s.key IS NOT NULL, `+settingColumns+`
 		  FROM (SELECT revision FROM public.settings_head LIMIT 1) h
-		  LEFT JOIN public.platform_settings s ON true`)
+		  LEFT JOIN public.platform_settings s ON true`, r.base.revision)
 	if err != nil {
 		return nil, fmt.Errorf("read the settings: %w", err)
 	}
@@ -119,7 +146,7 @@ func (e *Engine) read(ctx context.Context, conn *pgx.Conn) (*reading, error) {
 		heads++
 		var standby, exists bool
 		var row settingRow
-		if err := rows.Scan(append([]any{&r.revision, &standby, &exists}, row.columns()...)...); err != nil {
+		if err := rows.Scan(append([]any{&r.revision, &r.at, &r.baseAt, &standby, &exists}, row.columns()...)...); err != nil {
 			return nil, fmt.Errorf("read the settings: %w", err)
 		}
 		if standby {

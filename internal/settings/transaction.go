@@ -185,14 +185,17 @@ func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*
 			return nil
 		})
 	}
-	batch.Queue(`SELECT c.id FROM public.settings_commits c WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp()`).
+	// The triggers cannot be turned off between this and COMMIT: that takes a lock
+	// which this transaction's own excludes.
+	batch.Queue(`SELECT ` + firingColumn + `, (SELECT c.id FROM public.settings_commits c
+		WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp())`).
 		QueryRow(func(row pgx.Row) error {
-			var id int64
-			switch err := row.Scan(&id); {
-			case err == nil:
-				commitID = &id
-			case !errors.Is(err, pgx.ErrNoRows):
+			var firing bool
+			if err := row.Scan(&firing, &commitID); err != nil {
 				return err
+			}
+			if !firing {
+				return ErrTriggersOff
 			}
 			return nil
 		})
@@ -234,7 +237,7 @@ func writeArguments(s *Setting) []any {
 // writeError sorts what the database or the way to it said before COMMIT:
 // nothing was changed.
 func writeError(step string, err error) error {
-	if errors.Is(err, errAgain) {
+	if errors.Is(err, errAgain) || errors.Is(err, ErrTriggersOff) {
 		return err
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)

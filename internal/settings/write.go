@@ -58,7 +58,7 @@ type Written struct {
 
 // Put creates or changes a setting and returns when this pod has it in force.
 // Errors: [*InvalidError], [*KindError], [*ConflictError], [ErrMayNotCreate],
-// [ErrLocked], [ErrUnavailable], [ErrOutcomeUnknown], [*NotInForceError].
+// [ErrLocked], [ErrTriggersOff], [ErrUnavailable], [ErrOutcomeUnknown], [*NotInForceError].
 func (e *Engine) Put(ctx context.Context, by Author, p Put) (Written, error) {
 	if err := CheckKey(p.Key); err != nil {
 		return Written{}, err

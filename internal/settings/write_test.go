@@ -282,3 +282,39 @@ func TestTheFirstWriteAfterARestartIsMade(t *testing.T) {
 			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	}
 }
+
+// Guarantee 10: a change that no revision would tell of is not acknowledged, nor
+// made.
+func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
+	for _, off := range []string{
+		`ALTER TABLE platform_settings DISABLE TRIGGER ALL`,
+		`ALTER TABLE platform_settings DISABLE TRIGGER settings_row`,
+		`ALTER TABLE settings_commits DISABLE TRIGGER settings_commit`,
+		`DROP TRIGGER settings_truncate ON platform_settings`,
+	} {
+		url := pgtest.Database(t)
+		e := fleet(t, url, 1, nil)[0]
+		conn := pgtest.Connect(t, url)
+		pgtest.Exec(t, conn, off)
+		if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); !errors.Is(err, ErrTriggersOff) {
+			t.Errorf("%s: %v, want ErrTriggersOff", off, err)
+		}
+		var enabled bool
+		if err := conn.QueryRow(t.Context(), `SELECT value_bool FROM platform_settings WHERE key = 'maintenance_mode'`).Scan(&enabled); err != nil || enabled {
+			t.Errorf("%s: it was made, %v", off, err)
+		}
+		if f, err := e.Fleet(t.Context(), 0); !errors.Is(err, ErrFleetUnknown) || f.Converged {
+			t.Errorf("%s: the fleet's state is known: %+v, %v", off, f, err)
+		}
+		if _, err := conn.Exec(t.Context(), `SELECT * FROM settings_await()`); err == nil {
+			t.Errorf("%s: settings_await tells what it cannot know", off)
+		}
+	}
+	// For an ordinary session, ORIGIN is as good as ALWAYS.
+	url := pgtest.Database(t)
+	e := fleet(t, url, 1, nil)[0]
+	pgtest.Exec(t, pgtest.Connect(t, url), `ALTER TABLE platform_settings DISABLE TRIGGER ALL; ALTER TABLE platform_settings ENABLE TRIGGER ALL`)
+	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil {
+		t.Error(err)
+	}
+}

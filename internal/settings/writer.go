@@ -21,8 +21,10 @@ type event struct {
 type reading struct {
 	revision Revision
 	settings map[string]*Setting
+	at       *time.Time // when the last commit was made
 	began    time.Time
 	base     *Snapshot     // the current one then
+	baseAt   *time.Time    // when the commit was made that has its revision here
 	heard    bool          // on the listener's own connection
 	adopted  chan struct{} // closed when the writer has dealt with it
 }
@@ -67,12 +69,12 @@ func (e *Engine) write(ctx context.Context) {
 // the burst, if there was one.
 func (e *Engine) apply(first *commit) (next event, more bool) {
 	current := e.Current()
-	revision, c := current.revision, first
+	revision, at, c := current.revision, current.at, first
 	var changes []change
 	for {
 		switch {
 		case current.source == SourceDatabase && c.revision == revision+1 && c.changes != nil:
-			revision = c.revision
+			revision, at = c.revision, c.at
 			changes = append(changes, c.changes...)
 			e.metrics.commits.Inc()
 			e.metrics.observeDelay(c.at)
@@ -94,7 +96,7 @@ func (e *Engine) apply(first *commit) (next event, more bool) {
 		break
 	}
 	if revision != current.revision {
-		e.publish(current.with(revision, changes, e.slots))
+		e.publish(current.with(revision, at, changes, e.slots))
 		e.checkKinds()
 	}
 	return next, more
@@ -107,12 +109,16 @@ func (e *Engine) adopt(r *reading) {
 	defer close(r.adopted)
 	current := e.Current()
 	next := newSnapshot(r.revision, SourceDatabase, r.settings, e.slots)
-	next.lineage = current.lineage
+	next.at, next.lineage = orZero(r.at), current.lineage
+	other := r.base.differs(r.baseAt)
 
 	switch {
 	case current.source != SourceDatabase:
 		e.log.Info("settings read from the database",
 			zap.Int64("revision", int64(next.revision)), zap.Int("settings", next.Len()))
+		if other || next.revision < current.revision {
+			e.wentBack(next, current)
+		}
 		if e.initial != nil && *e.initial != next.maintenance.Enabled {
 			e.log.Warn("MAINTENANCE_MODE differs from the database; the database decides",
 				zap.Bool("MAINTENANCE_MODE", *e.initial), zap.Bool("maintenance_mode", next.maintenance.Enabled))
@@ -120,6 +126,14 @@ func (e *Engine) adopt(r *reading) {
 	case current.lineage != r.base.lineage:
 		e.poller.refresh() // the database went back during the read: which side of it was read?
 		return
+	case other && current != r.base:
+		e.poller.refresh() // the same question
+		return
+	case other:
+		e.wentBack(next, current)
+		if e.listener != nil && !r.heard {
+			e.listener.restart(errWentBack)
+		}
 	case next.revision > current.revision:
 		e.metrics.repairs.WithLabelValues("behind").Inc()
 	case next.revision >= r.base.revision && current != r.base:
@@ -137,10 +151,7 @@ func (e *Engine) adopt(r *reading) {
 		e.poller.refresh() // older than what was known when the read began: look again before believing it
 		return
 	default:
-		next.lineage++
-		e.metrics.repairs.WithLabelValues("went_back").Inc()
-		e.log.Warn("the database went back; adopted what it holds now. Commits were lost, as in a failover to a standby that lagged",
-			zap.Int64("revision", int64(next.revision)), zap.Int64("was", int64(current.revision)))
+		e.wentBack(next, current)
 		if e.listener != nil && !r.heard {
 			e.listener.restart(errWentBack)
 		}
@@ -148,4 +159,13 @@ func (e *Engine) adopt(r *reading) {
 	e.publish(next)
 	e.confirm(r.began)
 	e.checkKinds()
+}
+
+// wentBack says aloud that the database is not the one whose commits the pod has
+// seen: it lost some, and may have given their revisions to others since.
+func (e *Engine) wentBack(next, current *Snapshot) {
+	next.lineage++
+	e.metrics.repairs.WithLabelValues("went_back").Inc()
+	e.log.Warn("the database went back; adopted what it holds now. Commits were lost, as in a failover to a standby that lagged",
+		zap.Int64("revision", int64(next.revision)), zap.Int64("was", int64(current.revision)))
 }
