@@ -45,6 +45,7 @@ var (
 	staleSettings       = problemType{http.StatusServiceUnavailable, "stale", "This pod may be out of date"}
 	noSnapshot          = problemType{http.StatusServiceUnavailable, "no-snapshot", "The settings are not known yet"}
 	settingLocked       = problemType{http.StatusServiceUnavailable, "setting-locked", "The setting is locked"}
+	triggersOff         = problemType{http.StatusServiceUnavailable, "triggers-off", "The table's triggers are off"}
 	databaseUnavailable = problemType{http.StatusServiceUnavailable, "database-unavailable", "The database is not available"}
 	fleetUnknown        = problemType{http.StatusServiceUnavailable, "fleet-unknown", "The fleet's state is unknown"}
 	outcomeUnknown      = problemType{http.StatusServiceUnavailable, "outcome-unknown", "The outcome is unknown"}
@@ -116,15 +117,18 @@ func problemOf(err error) *problem {
 		}
 		p.CurrentRevision = &conflict.Have
 	case errors.Is(err, settings.ErrFleetUnknown):
-		p = fleetUnknown.because("This pod cannot say which pods have it in force: the register of pods cannot be read, or this pod cannot write to it. Try again; /readyz and the log say what is wrong.")
+		p = fleetUnknown.because("This pod cannot say which pods have it in force: the register of pods cannot be read, this pod cannot write to it, or the triggers are off. Try again; /readyz and the log say what is wrong.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, settings.ErrNotFound):
 		p = noSuchSetting.because("No setting has this key. GET /api/v1/settings with a token lists them all.")
 	case errors.Is(err, settings.ErrMayNotCreate):
 		p = forbidden.because("The setting does not exist, and creating one takes the role %s. Check the key, or use a token of that role.", administrator)
 		p.RequiredRole = administrator.String()
+	case errors.Is(err, settings.ErrTriggersOff):
+		p = triggersOff.because("The triggers of platform_settings are off, so the change would have no revision and no pod would hear of it; nothing was changed. Turn them on: /readyz says which, and the operations manual how. In an emergency plain SQL still works, and the poll brings it within a TTL.")
+		p.cause = err
 	case errors.Is(err, settings.ErrLocked):
-		p = settingLocked.because("Another transaction holds the setting's row, so nothing was changed. Try again; to find who holds it: SELECT pid, usename, state, query, pg_blocking_pids(pid) FROM pg_stat_activity.")
+		p = settingLocked.because("Another transaction holds the setting's row or its table, so nothing was changed. Try again; to find who holds it: SELECT pid, usename, state, query, pg_blocking_pids(pid) FROM pg_stat_activity.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, settings.ErrUnavailable):
 		p = databaseUnavailable.because("The database could not be reached, did not answer in time, or refused this pod, so nothing was changed. Try again; /readyz and the log say what is wrong.")

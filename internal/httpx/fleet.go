@@ -131,8 +131,14 @@ func stragglers(f fleetJSON) string {
 	if len(f.Behind) > 0 {
 		words = append(words, "Not in force, as far as is known, on: "+strings.Join(f.Behind, ", ")+".")
 	}
-	if len(f.Lost) > 0 {
-		words = append(words, "Lost, so gone or perhaps still serving the old state: "+strings.Join(f.Lost, ", ")+".")
+	var lost []string
+	for _, p := range f.Pods {
+		if p.State == settings.PodLost && p.ClosedAt == nil && p.Lag > 0 {
+			lost = append(lost, p.Pod)
+		}
+	}
+	if len(lost) > 0 {
+		words = append(words, "Lost, so gone or perhaps still serving the old state: "+strings.Join(lost, ", ")+".")
 	}
 	return strings.Join(words, " ")
 }
