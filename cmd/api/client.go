@@ -46,7 +46,7 @@ func (r *refusal) Error() string { return fmt.Sprintf("%d: %s: %s", r.Status, r.
 
 // call sends a request to a path of the API and decodes the answer. The error is
 // a *refusal if it is a pod that answered.
-func (c *client) call(ctx context.Context, method, path string, query url.Values, wait time.Duration, body, answer any) error {
+func (c *client) call(ctx context.Context, method, path string, query url.Values, wait time.Duration, body any, answer report) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, requestTimeout+wait, fmt.Errorf("no answer within %v", requestTimeout+wait))
 	defer cancel()
 	var content io.Reader
@@ -79,12 +79,12 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return err
 	}
-	if response.StatusCode < 300 {
-		return json.Unmarshal(text, answer)
+	if response.StatusCode < 300 && json.Unmarshal(text, answer) == nil && answer.whole() {
+		return nil
 	}
 	refused := &refusal{Status: response.StatusCode}
-	if json.Unmarshal(text, refused) != nil || refused.Title == "" {
-		return fmt.Errorf("%s answered %s, which is not how a pod answers; does API_URL lead to one?", c.base.Host, response.Status)
+	if response.StatusCode < 300 || json.Unmarshal(text, refused) != nil || refused.Title == "" {
+		return fmt.Errorf("%s answered %s, but not as a pod does; does API_URL lead to one?", c.base.Host, response.Status)
 	}
 	return refused
 }

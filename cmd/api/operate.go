@@ -70,17 +70,14 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if name != "maintenance status" {
 		o.wait = defaultWait
-		if change == nil {
-			o.wait = 0
-		}
-		flags.DurationVar(&o.wait, "wait", o.wait, "how long to wait until every pod has it in force; 0: do not wait")
+		flags.Func("wait", fmt.Sprintf("how long to wait until every pod has it in force, such as 5s or 2m; 0: do not wait (default %v)", defaultWait), o.setWait)
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
 		return exitUsage
-	case flags.NArg() > 0 || o.wait < 0:
+	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "api %s: does not understand %q\n", name, flags.Args())
 		return exitUsage
 	}
@@ -90,6 +87,17 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	o.client = newClient(c)
 	return run(ctx)
+}
+
+func (o *operator) setWait(s string) (err error) {
+	if _, plain := strconv.Atoi(s); plain == nil {
+		s += "s"
+	}
+	o.wait, err = time.ParseDuration(s)
+	if err != nil || o.wait < 0 {
+		return errors.New("not a length of time")
+	}
+	return nil
 }
 
 func text(change map[string]any, field string) func(string) error {

@@ -11,7 +11,10 @@ import (
 	"unicode"
 )
 
-// What a pod answers, as far as it is printed.
+// report is what a pod answers, as far as it is printed. It is whole if it has
+// what only a pod would say.
+type report interface{ whole() bool }
+
 type (
 	writeReport struct {
 		Revision    int64             `json:"revision"`
@@ -19,7 +22,7 @@ type (
 		Fleet       fleetReport       `json:"fleet"`
 	}
 	maintenanceReport struct {
-		Active   bool       `json:"active"`
+		Active   *bool      `json:"active"`
 		Enabled  bool       `json:"enabled"`
 		ReadOnly bool       `json:"read_only"`
 		Message  string     `json:"message"`
@@ -48,12 +51,16 @@ type (
 	}
 )
 
+func (w *writeReport) whole() bool       { return w.Revision > 0 && w.Maintenance.whole() }
+func (m *maintenanceReport) whole() bool { return m.Active != nil }
+func (f *fleetReport) whole() bool       { return f.Revision > 0 && f.Pods != nil }
+
 func (m maintenanceReport) String() string {
 	words := []string{"maintenance is off"}
-	if m.Active {
+	if *m.Active {
 		words[0] = "maintenance is on"
 	}
-	if m.Active && m.ReadOnly {
+	if *m.Active && m.ReadOnly {
 		words = append(words, "reading is let through")
 	}
 	if m.Since != nil {
@@ -69,6 +76,9 @@ func (m maintenanceReport) String() string {
 }
 
 func (f fleetReport) summary() string {
+	if f.Pods == nil {
+		return "which pods have it is not known"
+	}
 	have := 0
 	for _, p := range f.Pods {
 		if p.Revision >= f.Revision {

@@ -34,12 +34,12 @@ const (
 // stopping: HTTP finishes what is under way, on an engine that still runs; then
 // the engine stops; then the pool closes.
 func serve(ctx context.Context, c config, log *zap.Logger) error {
-	name := "platform-settings " + string(c.PodName)
-	poolConfig, err := settings.PoolConfig(string(c.DatabaseURL), name)
+	// As a DBA finds them in pg_stat_activity.
+	poolConfig, err := settings.PoolConfig(string(c.DatabaseURL), "platform-settings "+string(c.PodName))
 	if err != nil {
 		return err // readConfig has parsed it before
 	}
-	listenConfig, err := settings.ListenConfig(string(c.ListenDatabaseURL), name)
+	listenConfig, err := settings.ListenConfig(string(c.ListenDatabaseURL), "platform-settings listener "+string(c.PodName))
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 		Pool:         pool,
 		Listen:       listenConfig,
 		TTL:          time.Duration(c.SettingsTTL),
-		Before:       func(ctx context.Context) error { return migrateUntilDone(ctx, c, log) },
+		Before:       func(ctx context.Context, report func(error)) error { return migrateUntilDone(ctx, c, log, report) },
 		LastGoodFile: string(c.LastGoodFile),
 		MaxStaleness: time.Duration(c.MaxStaleness),
 		Maintenance:  (*bool)(c.MaintenanceMode),
@@ -116,22 +116,20 @@ func migrateUp(ctx context.Context, c config, log *zap.Logger) error {
 // migrateUntilDone migrates, and tries again for as long as the database cannot
 // be reached; then the pod serves on what it has. It returns an error when the
 // database was reached and trying again would not help, nil when ctx ends.
-func migrateUntilDone(ctx context.Context, c config, log *zap.Logger) error {
+func migrateUntilDone(ctx context.Context, c config, log *zap.Logger, report func(error)) error {
 	if c.Migrate == "off" {
 		return nil
 	}
-	for said := false; ; {
+	for {
 		err := migrateUp(ctx, c, log)
 		if err == nil || ctx.Err() != nil {
+			report(nil)
 			return nil
 		}
 		if !mayPass(err) {
 			return err
 		}
-		if !said {
-			log.Warn("the schema cannot be checked yet; trying again each second", zap.Error(err))
-			said = true
-		}
+		report(err)
 		select {
 		case <-time.After(migrateAgain):
 		case <-ctx.Done():
