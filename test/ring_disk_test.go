@@ -49,7 +49,7 @@ func TestAFullDiskHurtsNeitherThePodNorItsLastGoodFile(t *testing.T) {
 	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the file was hurt: %v, %d bytes instead of %d", err, len(after), len(before))
 	}
-	if names, _ := filepath.Glob(filepath.Join(disk, ".*")); len(names) > 0 {
+	if names, _ := filepath.Glob(filepath.Join(disk, "*.new")); len(names) > 0 {
 		t.Errorf("left behind: %q", names)
 	}
 

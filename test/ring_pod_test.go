@@ -69,8 +69,12 @@ func TestAPodKilledWhileItWritesLeavesAWholeLastGoodFile(t *testing.T) {
 		if n == 30 {
 			t.Fatalf("of %d kills %d came during a write", n, torn)
 		}
+		left, _ := os.Stat(file + ".new") // by the last one
 		p = pod.Start(t, f.direct, "LAST_GOOD_FILE="+file, hourly)
-		writing := func() bool { names, _ := filepath.Glob(filepath.Join(dir, ".*")); return len(names) > torn }
+		writing := func() bool {
+			now, err := os.Stat(file + ".new")
+			return err == nil && (left == nil || !os.SameFile(left, now))
+		}
 		within(t, time.Now(), 5*time.Second, "the pod writes its file", func() bool { return writing() })
 		time.Sleep(rand.N(10 * time.Millisecond))
 		p.Kill()
@@ -82,11 +86,11 @@ func TestAPodKilledWhileItWritesLeavesAWholeLastGoodFile(t *testing.T) {
 		if s == nil {
 			t.Fatal("the file cannot be used")
 		}
-		left := s.Lookup("left").Value.Int()
+		leftValue := s.Lookup("left").Value.Int()
 		want := scalar[int64](t, conn, fmt.Sprintf(`SELECT (after ->> 'value_int')::bigint FROM settings_history
 			WHERE key = 'left' AND revision <= %d ORDER BY revision DESC LIMIT 1`, s.Revision()))
-		if right := s.Lookup("right").Value.Int(); left != want || right != want || s.Len() != size {
-			t.Errorf("as of revision %d the file has left = %d and right = %d of %d settings, the table had %d of %d", s.Revision(), left, right, s.Len(), want, size)
+		if right := s.Lookup("right").Value.Int(); leftValue != want || right != want || s.Len() != size {
+			t.Errorf("as of revision %d the file has left = %d and right = %d of %d settings, the table had %d of %d", s.Revision(), leftValue, right, s.Len(), want, size)
 		}
 		if s.Revision() < last {
 			t.Errorf("the file is of revision %d, and was of %d", s.Revision(), last)

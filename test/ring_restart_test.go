@@ -84,11 +84,11 @@ func TestARestartUnderAHundredListenersIsOverInTwoSeconds(t *testing.T) {
 		}
 		took := time.Since(back)
 		t.Logf("%v of %v: all have what is committed in force, and listen", took.Round(time.Millisecond), promise)
-		if took > promise {
-			if bare := bareConnections(t, server.URL("postgres"), pods); bare > busy {
-				t.Skipf("skipped: it took %v, but so busy is this machine that %d bare connections alone take %v", took, pods, bare)
+		if took > promise { // on an idle machine; a busy one takes longer for anything
+			bare := bareConnections(t, server.URL("postgres"), pods)
+			if took > time.Duration(float64(promise)*max(1, bare.Seconds()/idle.Seconds())) {
+				t.Errorf("took %v, promised within %v; %d bare connections alone take %v", took, promise, pods, bare)
 			}
-			t.Errorf("took %v, promised within %v", took, promise)
 		}
 		second := busiest(proxy, away, time.Now(), time.Second)
 		tenth := busiest(proxy, back.Add(-50*time.Millisecond), time.Now(), 100*time.Millisecond)
@@ -107,9 +107,9 @@ func TestARestartUnderAHundredListenersIsOverInTwoSeconds(t *testing.T) {
 // seven attempts. For each that is reset pgx dials once more, to cancel.
 const mostAtFirst = 14
 
-// busy is how long bare connections take on a machine on which nothing can be
-// measured; on an idle one with two processors it takes half of that.
-const busy = 700 * time.Millisecond
+// idle is how long a hundred bare connections take on an idle machine with two
+// processors.
+const idle = 350 * time.Millisecond
 
 // bareConnections is how long so many take at once, of those that only connect
 // and listen.
