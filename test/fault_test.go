@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"platform-settings/test/pgtest"
 	"platform-settings/test/pod"
@@ -44,6 +45,36 @@ func TestAPodThatStartsWithoutItsDatabaseServesTheLastGoodSettings(t *testing.T)
 	second.AwaitReady("ok")
 	second.Must(200, "PUT", maintenance, pod.Operator, `{"enabled":false}`)
 	second.Must(200, "GET", "/", "", "")
+}
+
+// A pod that cannot reach its database when it starts says why, in /readyz and in
+// the log, and each new reason anew.
+func TestAPodThatCannotStartWellSaysWhy(t *testing.T) {
+	server := pgtest.Dedicated(t, pgserverConfig)
+	url := server.URL("later")
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p := pod.Start(t, url)
+	says := func(why string) {
+		t.Helper()
+		words := "cannot be checked yet, trying again: " + why
+		awaited(t, time.Now(), 20*time.Second, words, func() bool {
+			a, err := p.Do("GET", "/readyz", "", "")
+			return err == nil && strings.Contains(string(a.Body), words)
+		})
+		p.AwaitLog(words)
+	}
+	says("the server cannot be reached")
+	if err := server.StartAgain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	says("the database does not exist")
+	pgtest.Exec(t, pgtest.Connect(t, server.URL("postgres")), `CREATE DATABASE later`)
+	p.AwaitReady("ok")
+	if n := logged(p, "degraded", "schema"); n < 2 || n > 4 {
+		t.Errorf("%d lines", n)
+	}
 }
 
 // With MAX_STALENESS a pod that lost its database closes its own gate, says why,

@@ -202,6 +202,21 @@ func TestTheSwitchIsThrownFromAScript(t *testing.T) {
 	}
 }
 
+// Whatever is no pod is not believed.
+func TestAServerThatIsNoPodIsNotBelieved(t *testing.T) {
+	for _, body := range []string{`{"status":"ok"}`, `{}`, `null`, `[]`, `up`, ``} {
+		address := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) })
+		for _, args := range [][]string{{"maintenance", "on"}, {"maintenance", "status"}, {"fleet"}} {
+			cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
+			cmd.Env = []string{"API_URL=" + address}
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "not as a pod does") {
+				t.Errorf("%v on %q: %v %s", args, body, err, out)
+			}
+		}
+	}
+}
+
 // A pod that starts while others wait for the fleet does not hold them up.
 func TestPodsThatStartDuringTheWaitDoNotHoldItUp(t *testing.T) {
 	database := pgtest.Database(t)

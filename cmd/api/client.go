@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -43,6 +44,8 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d: %s: %s", r.Status, r.Title, r.Detail) }
+
+var errNoPod = errors.New("but not as a pod does")
 
 // call sends a request to a path of the API and decodes the answer. The error is
 // a *refusal if it is a pod that answered.
@@ -84,7 +87,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	}
 	refused := &refusal{Status: response.StatusCode}
 	if response.StatusCode < 300 || json.Unmarshal(text, refused) != nil || refused.Title == "" {
-		return fmt.Errorf("%s answered %s, but not as a pod does; does API_URL lead to one?", c.base.Host, response.Status)
+		return fmt.Errorf("%s answered %s, %w; does API_URL lead to one?", c.base.Host, response.Status, errNoPod)
 	}
 	return refused
 }

@@ -174,7 +174,7 @@ func (o *operator) await(ctx context.Context, revision int64) (fleetReport, erro
 			last, known = now, true
 			progress.show(now)
 		}
-		if err == nil && len(now.Behind) == 0 || answered && refused.Status < 500 || ctx.Err() != nil || time.Now().After(deadline) {
+		if err == nil && len(now.Behind) == 0 || answered && refused.Status < 500 || errors.Is(err, errNoPod) || ctx.Err() != nil || time.Now().After(deadline) {
 			if known {
 				err = nil
 			}

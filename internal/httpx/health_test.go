@@ -20,7 +20,7 @@ func TestReadyzFollowsTheEngine(t *testing.T) {
 	a := s.get(t, "/readyz", "")
 	want := map[string]any{
 		"status": "unready", "source": "default", "revision": 0.0, "age_seconds": 0.0, "listener": "connecting",
-		"problems": []any{"the settings have not been read from the database yet"}, "pod": "pod-1",
+		"problems": []any{"the settings have not been read from the database yet", "listener: not listening yet, changes arrive by the poll alone"}, "pod": "pod-1",
 	}
 	if diff := cmp.Diff(want, a.json(t)); a.status != 503 || diff != "" {
 		t.Errorf("before the first snapshot: %d (-want +got):\n%s", a.status, diff)

@@ -83,20 +83,19 @@ func (p *poller) run(ctx context.Context) {
 		p.compared = p.compared || err == nil
 		p.engine.checkStale()
 		wait := p.engine.ttl
-		if apart { // once: pods that began together are to poll apart
-			wait = rand.N(wait)
-		}
-		apart = err != nil
 		switch {
 		case err != nil:
 			p.engine.metrics.polls.WithLabelValues("failed").Inc()
 			p.engine.problem("poll", "the database cannot be read: "+explain(err), err)
 			wait = min(wait, jittered(backoff))
-			backoff = min(2*backoff, mostBackoff)
+			backoff, apart = min(2*backoff, mostBackoff), true
 		default:
 			p.engine.metrics.polls.WithLabelValues("ok").Inc()
 			p.engine.problem("poll", "", nil)
-			backoff = firstBackoff
+			if apart { // once: pods that began together are to poll apart
+				wait = rand.N(wait)
+			}
+			backoff, apart = firstBackoff, false
 			if p.unheard != 0 {
 				wait = min(wait, suspicion)
 			}
