@@ -254,18 +254,19 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 
 			// At once, as for a pod that was away: the last two never were, and others
 			// have their numbers.
-			loseCommits := `BEGIN; ALTER TABLE platform_settings DISABLE TRIGGER ALL;
+			var loseCommits strings.Builder
+			loseCommits.WriteString(`BEGIN; ALTER TABLE platform_settings DISABLE TRIGGER ALL;
 				DELETE FROM platform_settings WHERE key = 'lost';
 				UPDATE platform_settings SET value_bool = false;
 				ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_stamp, ENABLE ALWAYS TRIGGER settings_row, ENABLE ALWAYS TRIGGER settings_truncate;
 				DELETE FROM settings_commits WHERE revision > 1; DELETE FROM settings_changes WHERE revision > 1;
-				UPDATE settings_head SET revision = 1;`
+				UPDATE settings_head SET revision = 1;`)
 			for i := range since {
-				loseCommits += fmt.Sprintf(`UPDATE settings_head SET revision = revision + 1;
-					INSERT INTO settings_commits (revision, at, xid) OVERRIDING USER VALUE VALUES (%d, clock_timestamp(), '%d');`, i+2, i+1)
+				loseCommits.WriteString(fmt.Sprintf(`UPDATE settings_head SET revision = revision + 1;
+					INSERT INTO settings_commits (revision, at, xid) OVERRIDING USER VALUE VALUES (%d, clock_timestamp(), '%d');`, i+2, i+1))
 			}
 			pgtest.Exec(t, conn, `ALTER TABLE settings_commits DISABLE TRIGGER ALL`)
-			pgtest.Exec(t, conn, loseCommits+`COMMIT; ALTER TABLE settings_commits ENABLE ALWAYS TRIGGER settings_commit`)
+			pgtest.Exec(t, conn, loseCommits.String()+`COMMIT; ALTER TABLE settings_commits ENABLE ALWAYS TRIGGER settings_commit`)
 			awaitSnapshot(t, e, "what the database holds now", func(s *Snapshot) bool { return int(s.Revision()) == since+1 && s.Lookup("lost") == nil })
 			if n := logs.FilterMessageSnippet("the database went back").Len(); n != 1 {
 				t.Errorf("it was logged %d times, want once", n)
