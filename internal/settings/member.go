@@ -15,6 +15,13 @@ import (
 // one or two, and a commit after a quiet time none of it.
 const acknowledgePause = 20 * time.Millisecond
 
+// An acknowledgement waits for its share of what the fleet's take together, for
+// twice that at most.
+const (
+	acknowledgeShare = 100 * time.Microsecond // a pod
+	mostModesty      = 125 * time.Millisecond
+)
+
 // member is this pod in the fleet's register: what it says of itself, so that
 // others can tell who has a commit in force. Nothing waits for it, and its
 // failure degrades the report, not the pod.

@@ -36,6 +36,7 @@ type poller struct {
 	compared       bool      // the snapshot was compared with what the link leads to now
 	acknowledged   *Snapshot // on this connection; nil: none
 	acknowledgedAt time.Time
+	due            time.Time // when the next acknowledgement is; zero: none is
 
 	// A commit that a poll found and the listener has yet to announce, and since
 	// when; 0 for none. run's own.
@@ -119,10 +120,14 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 		var due <-chan time.Time
 		if p.engine.member != nil && p.conn != nil && p.compared {
 			now := p.engine.state.Load()
-			if now.snap == p.acknowledged {
-				news = now.superseded
-			} else {
-				due = time.After(time.Until(p.acknowledgedAt.Add(acknowledgePause)))
+			switch {
+			case now.snap == p.acknowledged:
+				news, p.due = now.superseded, time.Time{}
+			case p.due.IsZero():
+				p.due = time.Now().Add(p.modesty())
+				fallthrough
+			default:
+				due = time.After(max(time.Until(p.due), time.Until(p.acknowledgedAt.Add(acknowledgePause))))
 			}
 		}
 		select {
@@ -144,9 +149,21 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 	}
 }
 
+// modesty is how long an acknowledgement waits, so that it does not take the
+// processor from notifications that other pods are still to get: longer in a
+// larger fleet, and by chance.
+func (p *poller) modesty() time.Duration {
+	pods := int64(1)
+	if size := p.engine.fleetSize.Load(); size != nil {
+		pods += size.current + size.behind
+	}
+	wait := min(time.Duration(pods)*acknowledgeShare, mostModesty)
+	return wait + rand.N(wait)
+}
+
 func (p *poller) acknowledge(ctx context.Context) error {
 	now := p.engine.Current()
-	p.acknowledged, p.acknowledgedAt = now, time.Now()
+	p.acknowledged, p.acknowledgedAt, p.due = now, time.Now(), time.Time{}
 	return p.try(ctx, answerTimeout, func(ctx context.Context, conn *pgx.Conn) error {
 		return p.engine.member.acknowledge(ctx, conn, now)
 	})
