@@ -171,7 +171,8 @@ func TestARotatedChannelIsFoundByThePoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "it listens on the new channel", func() bool {
-		return e.listening() && e.listener.astray(head{channel: channel, database: *e.poller.database.Load()}) == nil
+		database := e.poller.database.Load()
+		return e.listening() && database != nil && e.listener.astray(head{channel: channel, database: *database}) == nil
 	})
 	applied := testutil.ToFloat64(e.metrics.commits)
 	pgtest.Exec(t, conn, flip)
