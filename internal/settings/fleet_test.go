@@ -424,6 +424,20 @@ func TestAPodThatStopsDuringAPollLeavesTheFleet(t *testing.T) {
 	}
 }
 
+// Whoever empties the register loses nobody: each pod joins again with its next word.
+func TestAnEmptiedRegisterFillsAgain(t *testing.T) {
+	url := pgtest.Database(t)
+	engines := fleet(t, url, 2, nil)
+	await(t, engines[0], 1, patience)
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, `TRUNCATE settings_members, settings_pods`)
+	pgtest.Exec(t, conn, flip)
+	until(t, "both are back and current", func() bool {
+		f, err := engines[0].Fleet(t.Context(), 2)
+		return err == nil && f.Converged && slices.Equal(f.Named(PodCurrent), names(engines))
+	})
+}
+
 // What the server forgot in a crash, it knows again from those who come back,
 // and who does not come back is named.
 func TestAfterACrashTheFleetIsKnownAgain(t *testing.T) {

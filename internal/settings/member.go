@@ -68,10 +68,8 @@ func (m *member) acknowledge(ctx context.Context, conn *pgx.Conn, s *Snapshot) e
 	err := conn.QueryRow(ctx, `SELECT public.settings_acknowledge($1, $2, $3, $4)`,
 		m.instance, s.revision, s.source, m.engine.listenerState()).Scan(&joined)
 	if err == nil && !joined { // somebody emptied the register
-		if err = m.join(ctx, conn); err == nil {
-			_, err = conn.Exec(ctx, `SELECT public.settings_acknowledge($1, $2, $3, $4)`,
-				m.instance, s.revision, s.source, m.engine.listenerState())
-		}
+		m.engine.poller.owe()
+		return m.join(ctx, conn)
 	}
 	return m.report("acknowledge", conn, err)
 }
