@@ -39,7 +39,7 @@ type poller struct {
 	due            time.Time // when the next acknowledgement is; zero: none is
 
 	// A commit that a poll found and the listener has yet to announce, and since
-	// when; 0 for none. run's own.
+	// when; 0 for none.
 	unheard      Revision
 	unheardSince time.Time
 }

@@ -117,7 +117,7 @@ func (e *Engine) adopt(r *reading) {
 		e.log.Info("settings read from the database",
 			zap.Int64("revision", int64(next.revision)), zap.Int("settings", next.Len()))
 		if other || next.revision < current.revision {
-			e.wentBack(next, current)
+			e.wentBack(next, current, r.heard)
 		}
 		if e.initial != nil && *e.initial != next.maintenance.Enabled {
 			e.log.Warn("MAINTENANCE_MODE differs from the database; the database decides",
@@ -130,10 +130,7 @@ func (e *Engine) adopt(r *reading) {
 		e.poller.refresh() // the same question
 		return
 	case other:
-		e.wentBack(next, current)
-		if e.listener != nil && !r.heard {
-			e.listener.restart(errWentBack)
-		}
+		e.wentBack(next, current, r.heard)
 	case next.revision > current.revision:
 		e.metrics.repairs.WithLabelValues("behind").Inc()
 	case next.revision >= r.base.revision && current != r.base:
@@ -151,10 +148,7 @@ func (e *Engine) adopt(r *reading) {
 		e.poller.refresh() // older than what was known when the read began: look again before believing it
 		return
 	default:
-		e.wentBack(next, current)
-		if e.listener != nil && !r.heard {
-			e.listener.restart(errWentBack)
-		}
+		e.wentBack(next, current, r.heard)
 	}
 	e.publish(next)
 	e.confirm(r.began)
@@ -162,10 +156,14 @@ func (e *Engine) adopt(r *reading) {
 }
 
 // wentBack says aloud that the database is not the one whose commits the pod has
-// seen: it lost some, and may have given their revisions to others since.
-func (e *Engine) wentBack(next, current *Snapshot) {
+// seen: it lost some, and may have given their revisions to others since. A
+// listener that has not heard it itself may still be connected to the old one.
+func (e *Engine) wentBack(next, current *Snapshot, heard bool) {
 	next.lineage++
 	e.metrics.repairs.WithLabelValues("went_back").Inc()
 	e.log.Warn("the database went back; adopted what it holds now. Commits were lost, as in a failover to a standby that lagged",
 		zap.Int64("revision", int64(next.revision)), zap.Int64("was", int64(current.revision)))
+	if e.listener != nil && !heard {
+		e.listener.restart(errWentBack)
+	}
 }
