@@ -32,7 +32,7 @@ func fleet(t *testing.T, url string, n int, edit func(*Config)) []*Engine {
 		start(t, engines[i])
 	}
 	for _, e := range engines {
-		until(t, "the listener is live", e.listening)
+		settle(t, e)
 	}
 	return engines
 }

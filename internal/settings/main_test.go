@@ -78,13 +78,21 @@ func start(t *testing.T, e *Engine) (stop func()) {
 	return stop
 }
 
-// liveEngine is one that runs, and whose listener is live.
+// liveEngine is one that has settled.
 func liveEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer.ObservedLogs) {
 	t.Helper()
 	e, logs := newEngine(t, url, edit)
 	start(t, e)
-	until(t, "the listener is live", func() bool { return e.listening() })
+	settle(t, e)
 	return e, logs
+}
+
+// settle waits until the listener is live and the first poll is over, which
+// would otherwise find what a test hides from the listener.
+func settle(t *testing.T, e *Engine) {
+	t.Helper()
+	until(t, "the listener is live", e.listening)
+	until(t, "the first poll is over", e.poller.working.Load)
 }
 
 // awaitSnapshot waits for a snapshot that satisfies ok.
