@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform-settings/internal/settings"
+	"platform-settings/test/pgserver"
+)
+
+const ourWrite = `UPDATE platform_settings SET value_int = $1 WHERE key = 'bench'`
+
+// never is a TTL after which nothing is still running: what a pod then has, its
+// listener brought. What polls cost is measured by itself.
+const never = time.Hour
+
+// pod is an engine that runs, as cmd/api runs it.
+type pod struct {
+	*settings.Engine
+	registry *prometheus.Registry
+	bench    settings.Int // the handle on what the benchmarks write
+	stop     func()       // waits until it has stopped
+}
+
+// startPod starts a pod; with no name it takes no part in the fleet's register.
+func startPod(ctx context.Context, url, name string, ttl time.Duration) (*pod, error) {
+	poolConfig, err := settings.PoolConfig(url, "bench "+name)
+	if err != nil {
+		return nil, err
+	}
+	listen, err := settings.ListenConfig(url, "bench "+name)
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	pool, err := pgxpool.NewWithConfig(running, poolConfig)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	p := &pod{registry: prometheus.NewRegistry()}
+	p.Engine, err = settings.New(settings.Config{
+		Pool: pool, Listen: listen, TTL: ttl, Pod: name, Build: "bench", Registerer: p.registry,
+	})
+	if err != nil {
+		cancel()
+		pool.Close()
+		return nil, err
+	}
+	p.bench = p.Int("bench", -1)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = p.Run(running) })
+	p.stop = func() { cancel(); wg.Wait(); pool.Close() }
+	return p, nil
+}
+
+// live waits until the pod has read the database and listens.
+func (p *pod) live(ctx context.Context) error {
+	return until(ctx, "a pod is live", func() (bool, error) {
+		return p.Current().Source() == settings.SourceDatabase && p.Status().Listener == "live", nil
+	})
+}
+
+// until asks again and again.
+func until(ctx context.Context, what string, ok func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("never saw: %s", what))
+	defer cancel()
+	for {
+		done, err := ok()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// fleet is pods in this process on one database, each with connections of its
+// own.
+type fleet struct {
+	url   string
+	names bool // they take part in the register
+	ttl   time.Duration
+	pods  []*pod
+}
+
+// grow brings the fleet up to n pods that are live.
+func (f *fleet) grow(ctx context.Context, n int) error {
+	for len(f.pods) < n {
+		from := len(f.pods)
+		for range min(n-from, 25) { // at once: each makes two connections
+			name := ""
+			if f.names {
+				name = fmt.Sprintf("pod-%04d", len(f.pods))
+			}
+			p, err := startPod(ctx, f.url, name, f.ttl)
+			if err != nil {
+				return err
+			}
+			f.pods = append(f.pods, p)
+		}
+		for _, p := range f.pods[from:] {
+			if err := p.live(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stop stops all at once.
+func (f *fleet) stop() {
+	var wg sync.WaitGroup
+	for _, p := range f.pods {
+		wg.Go(p.stop)
+	}
+	wg.Wait()
+	f.pods = nil
+}
+
+// converged waits until each pod in the register has said that it has the last
+// revision.
+func converged(ctx context.Context, conn *pgx.Conn) error {
+	return until(ctx, "all pods acknowledge", func() (all bool, err error) {
+		err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM settings_pods p, settings_head h WHERE p.revision IS DISTINCT FROM h.revision)`).Scan(&all)
+		return all, err
+	})
+}
+
+// ours is the product: its schema, and engines.
+type ours struct {
+	server *pgserver.Server
+	writer *pgx.Conn
+	fleet  fleet
+	saw    seen
+
+	watching context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+}
+
+// openOurs has pods that report to the fleet's register after each commit, as
+// cmd/api has them.
+func openOurs(ctx context.Context, saw seen) (system, error) { return openFleet(ctx, saw, true) }
+
+// openUnregistered has pods that do not.
+func openUnregistered(ctx context.Context, saw seen) (system, error) {
+	return openFleet(ctx, saw, false)
+}
+
+func openFleet(ctx context.Context, saw seen, registered bool) (_ system, err error) {
+	server, err := startPostgres(ctx, 2*maxWatchers+50, nil)
+	if err != nil {
+		return nil, err
+	}
+	o := &ours{server: server, saw: saw}
+	defer func() {
+		if err != nil {
+			stopPostgres(server)
+		}
+	}()
+	url, err := migrated(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	if o.writer, err = pgx.Connect(ctx, url); err != nil {
+		return nil, err
+	}
+	o.fleet = fleet{url: url, names: registered, ttl: never}
+	o.watching, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return o, nil
+}
+
+// watch has a goroutine wait on each engine: what it signs is what any reader
+// would read, through a typed handle, one wake-up after it is in force.
+func (o *ours) watch(ctx context.Context, n int) error {
+	from := len(o.fleet.pods)
+	if err := o.fleet.grow(ctx, n); err != nil {
+		return err
+	}
+	for i, p := range o.fleet.pods[from:] {
+		o.wg.Go(func() {
+			for s := range p.Watch(o.watching) {
+				o.saw(from+i, p.bench.In(s))
+			}
+		})
+	}
+	return o.settle(ctx)
+}
+
+func (o *ours) write(ctx context.Context, value int64) error {
+	_, err := o.writer.Exec(ctx, ourWrite, value)
+	return err
+}
+
+// settle waits for the pods' acknowledgements.
+func (o *ours) settle(ctx context.Context) error {
+	if !o.fleet.names {
+		return nil
+	}
+	return converged(ctx, o.writer)
+}
+
+func (o *ours) close() {
+	o.cancel()
+	o.wg.Wait()
+	o.fleet.stop()
+	_ = o.writer.Close(context.Background())
+	stopPostgres(o.server)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// pollTTL is how often the pollers look: what the project's first fix did.
+const pollTTL = 10 * time.Second
+
+// look is what one poll found.
+type look struct {
+	at    time.Time
+	value int64
+}
+
+// polling is a 10 s poll, by number of watchers. A closed loop of it would take
+// ten seconds a round, so writes overlap: each poller keeps what it saw and when,
+// and a write is in force on it at the first look that finds it or a later one.
+// One set of pollers serves all sizes, the first n of them each.
+func polling(ctx context.Context, r *report, o options) error {
+	server, err := startPostgres(ctx, maxWatchers+50, nil)
+	if err != nil {
+		return err
+	}
+	defer stopPostgres(server)
+	url := server.URL("postgres")
+	if err := run(ctx, url, bareSchema("''")...); err != nil {
+		return err
+	}
+	n, writes := slices.Max(o.watchers), o.rounds
+	o.say("polling: %d pollers for %v", n, 3*pollTTL)
+
+	ctx, cancel := context.WithTimeout(ctx, 3*pollTTL+time.Second)
+	defer cancel()
+	looks := make([][]look, n)
+	var pollers sync.WaitGroup
+	began := time.Now()
+	for i := range n {
+		pollers.Go(func() { looks[i] = poll(ctx, url, rand.N(pollTTL)) })
+	}
+	writer, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer writer.Close(context.WithoutCancel(ctx))
+	// Writes from when all pollers have begun until a TTL before they end.
+	time.Sleep(pollTTL)
+	written := make([]time.Time, writes)
+	pause := (2*pollTTL - time.Since(began)) / time.Duration(writes)
+	for v := range written {
+		written[v] = time.Now()
+		if _, err := writer.Exec(ctx, bareWrite, v+1); err != nil {
+			return err
+		}
+		time.Sleep(rand.N(2 * pause))
+		if time.Since(began) > 2*pollTTL {
+			written = written[:v+1]
+			break
+		}
+	}
+	pollers.Wait()
+
+	s := r.section("polling", "The same with a poll each 10 s and no notification; ms. Writes at random times, each found by each poller at its next look.",
+		"watchers", "first p50", "p99", "median p50", "p99", "last p50", "p99", "max", "writes")
+	for _, n := range o.watchers {
+		var first, middle, last sample
+		for v, at := range written {
+			times := make(sample, n)
+			for i := range n {
+				times[i] = found(looks[i], int64(v+1)).Sub(at)
+			}
+			first, middle, last = append(first, times.quantile(0)), append(middle, times.p50()), append(last, times.max())
+		}
+		s.row(n, milliseconds(first.p50()), milliseconds(first.p99()), milliseconds(middle.p50()), milliseconds(middle.p99()),
+			milliseconds(last.p50()), milliseconds(last.p99()), milliseconds(last.max()), len(written))
+	}
+	return nil
+}
+
+// poll looks each TTL until ctx ends, the first time after a while.
+func poll(ctx context.Context, url string, after time.Duration) (looks []look) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	timer := time.NewTimer(after)
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return looks
+		}
+		timer.Reset(pollTTL)
+		l := look{}
+		if err := conn.QueryRow(ctx, `SELECT value FROM bare WHERE key = 'bench'`).Scan(&l.value); err != nil {
+			return looks
+		}
+		l.at = time.Now()
+		looks = append(looks, l)
+	}
+}
+
+// found is when a poller first saw a value or a later one; far off if never.
+func found(looks []look, value int64) time.Time {
+	for _, l := range looks {
+		if l.value >= value {
+			return l.at
+		}
+	}
+	return time.Now().Add(time.Hour)
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// system carries a value from one writer to watchers, each with a connection of
+// its own.
+type system interface {
+	// watch brings the watchers up to n. Each calls seen, with its number, for
+	// each value that it has in force. It returns when all of them watch.
+	watch(ctx context.Context, n int) error
+	// write commits a value, durably.
+	write(ctx context.Context, value int64) error
+	close()
+}
+
+// settler is a system that goes on working when its last watcher has the value.
+// What it then does is waited for, outside of what is measured, lest the next
+// system pays for it.
+type settler interface {
+	settle(ctx context.Context) error
+}
+
+// seen is what a watcher calls.
+type seen func(watcher int, value int64)
+
+// contender is a system that was opened, and what was measured of it.
+type contender struct {
+	name string
+	most int // watchers that it is given; 0: as many as the others
+	system
+	*board
+	first, middle, last, returned sample
+}
+
+// patience is how long anything is waited for. Whatever takes longer is an error
+// and no measurement.
+const patience = 30 * time.Second
+
+// board is where one round's watchers sign. Nobody waits for its lock: there is
+// none.
+type board struct{ current atomic.Pointer[lap] }
+
+type lap struct {
+	value int64
+	began time.Time
+	at    []atomic.Int64 // by watcher: nanoseconds since began; 0: not yet
+	left  atomic.Int64
+	done  chan struct{}
+}
+
+func (b *board) seen(watcher int, value int64) {
+	l := b.current.Load()
+	if l == nil || value != l.value || watcher >= len(l.at) {
+		return
+	}
+	if l.at[watcher].CompareAndSwap(0, int64(time.Since(l.began))) && l.left.Add(-1) == 0 {
+		close(l.done)
+	}
+}
+
+// round is one write, timed from before it is sent until the last of n watchers
+// has it in force. A round counts where keep is true.
+func (c *contender) round(ctx context.Context, n int, value int64, keep bool) error {
+	l := &lap{value: value, at: make([]atomic.Int64, n), done: make(chan struct{}), began: time.Now()}
+	l.left.Store(int64(n))
+	c.current.Store(l)
+	if err := c.write(ctx, value); err != nil {
+		return fmt.Errorf("%s: write: %w", c.name, err)
+	}
+	returned := time.Since(l.began)
+	select {
+	case <-l.done:
+	case <-time.After(patience):
+		return fmt.Errorf("%s: %d of %d watchers never saw the value %d", c.name, l.left.Load(), n, value)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if s, ok := c.system.(settler); ok {
+		if err := s.settle(ctx); err != nil {
+			return fmt.Errorf("%s: settle: %w", c.name, err)
+		}
+	}
+	if !keep {
+		return nil
+	}
+	times := make(sample, n)
+	for i := range l.at {
+		times[i] = time.Duration(l.at[i].Load())
+	}
+	slices.Sort(times)
+	c.first = append(c.first, times[0])
+	c.middle = append(c.middle, times.p50())
+	c.last = append(c.last, times[n-1])
+	c.returned = append(c.returned, returned)
+	return nil
+}
+
+// race runs rounds of all contenders in turn, round by round, so that the
+// machine's noise hits each alike; who begins changes from round to round.
+func race(ctx context.Context, contenders []*contender, n, warmUp, rounds int, value *int64) error {
+	for _, c := range contenders {
+		c.first, c.middle, c.last, c.returned = nil, nil, nil, nil
+		if err := c.watch(ctx, n); err != nil {
+			return fmt.Errorf("%s: %d watchers: %w", c.name, n, err)
+		}
+	}
+	for r := range warmUp + rounds {
+		for i := range contenders {
+			*value++
+			if err := contenders[(i+r)%len(contenders)].round(ctx, n, *value, r >= warmUp); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// open opens the systems whose names are asked for, all of them if none is.
+// What is not installed is skipped, and named.
+func open(ctx context.Context, r *report, names ...string) (contenders []*contender, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(contenders)
+		}
+	}()
+	for _, known := range []struct {
+		name string
+		most int
+		open func(context.Context, seen) (system, error)
+	}{
+		{"floor", 0, openFloor},
+		{"floor on our schema", 100, openBareOnOurs},
+		{"ours", 0, openOurs},
+		{"ours, no register", 100, openUnregistered},
+		{"re-read", 0, openReread},
+		{"etcd", 0, openEtcd},
+		{"nats kv", 0, openNATS},
+		{"redis pub/sub", 0, openRedis},
+	} {
+		if len(names) > 0 && !slices.Contains(names, known.name) {
+			continue
+		}
+		c := &contender{name: known.name, most: known.most, board: &board{}}
+		c.system, err = known.open(ctx, c.seen)
+		if missing, ok := err.(*missingError); ok {
+			r.skip("%s: %s", known.name, missing.what)
+			continue
+		}
+		if err != nil {
+			return contenders, fmt.Errorf("%s: %w", known.name, err)
+		}
+		contenders = append(contenders, c)
+	}
+	return contenders, nil
+}
+
+func closeAll(contenders []*contender) {
+	for _, c := range contenders {
+		c.close()
+	}
+}
+
+// missingError: a program that a system needs is not installed.
+type missingError struct{ what string }
+
+func (e *missingError) Error() string { return e.what }
+
+// propagation is from a write to its being in force on watchers, by system and
+// number of watchers.
+func propagation(ctx context.Context, r *report, o options) error {
+	contenders, err := open(ctx, r, o.systems...)
+	if err != nil {
+		return err
+	}
+	defer closeAll(contenders)
+	s := r.section("propagation", "From before the write is sent until it is in force on the first, the median and the last watcher; ms. Durable: fsync on each write. × is the p50 of the last over the floor's.",
+		"system", "watchers", "first p50", "p99", "median p50", "p99", "last p50", "p99", "max", "× floor", "write p50", "rounds")
+	var value int64
+	for _, n := range o.watchers {
+		racing := slices.DeleteFunc(slices.Clone(contenders), func(c *contender) bool { return c.most != 0 && n > c.most })
+		o.say("propagation: %d watchers", n)
+		if err := race(ctx, racing, n, o.warmUp, o.rounds, &value); err != nil {
+			return err
+		}
+		var floor time.Duration
+		for _, c := range racing {
+			if c.name == "floor" {
+				floor = c.last.p50()
+			}
+			times := any("")
+			if floor != 0 {
+				times = round(float64(c.last.p50())/float64(floor), 2)
+			}
+			s.row(c.name, n, milliseconds(c.first.p50()), milliseconds(c.first.p99()), milliseconds(c.middle.p50()), milliseconds(c.middle.p99()),
+				milliseconds(c.last.p50()), milliseconds(c.last.p99()), milliseconds(c.last.max()), times, milliseconds(c.returned.p50()), len(c.last))
+			if n == 100 && c.name == "ours" && floor != 0 {
+				r.reach("COMMIT → in force on the last of 100 pods", 1.25, round(float64(c.last.p50())/float64(floor), 2), "× the floor")
+			}
+		}
+	}
+	return nil
+}
