@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -69,6 +70,7 @@ func bench(ctx context.Context, args []string) error {
 	systems := flags.String("systems", "", "systems of the propagation, by comma (all)")
 	watchers := flags.String("watchers", "", "numbers of watchers, by comma")
 	rounds := flags.Int("rounds", 0, "rounds of the propagation")
+	profile := flags.String("cpuprofile", "", "where a CPU profile of this process goes")
 	file := flags.String("json", "", "where the JSON goes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -103,6 +105,17 @@ func bench(ctx context.Context, args []string) error {
 		}
 	}
 
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	r := newReport(os.Stdout)
 	began := time.Now()
 	for _, part := range parts {

@@ -30,11 +30,11 @@ type pod struct {
 
 // startPod starts a pod; with no name it takes no part in the fleet's register.
 func startPod(ctx context.Context, url, name string, ttl time.Duration) (*pod, error) {
-	poolConfig, err := settings.PoolConfig(url, "bench "+name)
+	poolConfig, err := settings.PoolConfig(url, "pool of "+name)
 	if err != nil {
 		return nil, err
 	}
-	listen, err := settings.ListenConfig(url, "bench "+name)
+	listen, err := settings.ListenConfig(url, "listener of "+name)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func ourReaders(ctx context.Context) ([]reader, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := f.pods[0]
+	engine, bench := f.pods[0].Engine, f.pods[0].bench
 	write := func(i int64) error {
 		_, err := writer.Exec(ctx, ourWrite, i)
 		return err
@@ -84,7 +84,7 @@ func ourReaders(ctx context.Context) ([]reader, func(), error) {
 	return []reader{
 		{isMaintenanceOn, "ours", func(n int) (on int64) {
 			for range n {
-				if p.Maintenance().ActiveNow() {
+				if engine.Maintenance().ActiveNow() {
 					on++
 				}
 			}
@@ -92,13 +92,13 @@ func ourReaders(ctx context.Context) ([]reader, func(), error) {
 		}, write},
 		{aTypedKey, "ours", func(n int) (sum int64) {
 			for range n {
-				sum += p.bench.Value()
+				sum += bench.Value()
 			}
 			return sum
 		}, write},
 		{aKeyByName, "ours", func(n int) (sum int64) {
 			for range n {
-				sum += p.Current().Lookup("bench").Value.Int()
+				sum += engine.Current().Lookup("bench").Value.Int()
 			}
 			return sum
 		}, write},

@@ -52,9 +52,12 @@ func recovery(ctx context.Context, r *report, o options) error {
 		began := time.Now()
 		var ended int
 		err := conn.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-			WHERE application_name = 'bench pod-0000' AND query ILIKE 'listen%'`).Scan(&ended)
-		if err != nil || ended != 1 {
-			return fmt.Errorf("ended %d listeners, want 1: %w", ended, err)
+			WHERE application_name = 'listener of pod-0000'`).Scan(&ended)
+		if err != nil {
+			return err
+		}
+		if ended != 1 {
+			return fmt.Errorf("ended %d listeners, want 1", ended)
 		}
 		value++
 		if _, err := conn.Exec(ctx, ourWrite, value); err != nil {
@@ -101,7 +104,7 @@ func recovery(ctx context.Context, r *report, o options) error {
 		}
 		// A backend is counted when it has reported; those that live on do so by now or later.
 		var standing int64
-		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bench %'`).Scan(&standing); err != nil {
+		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '% of pod-%'`).Scan(&standing); err != nil {
 			return err
 		}
 		var after int64
