@@ -29,10 +29,16 @@ check: ## formatting, vet, staticcheck, tidiness, and every test with the race d
 	cd test/compose && go mod tidy -diff && go vet ./...
 	go test -race -shuffle=on ./...
 
+bench: ## what is claimed about speed, beside what one would use instead; ten minutes at most; test/bench/last.json
+	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -json last.json
+
+bench-quick: ## a minute of it
+	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -quick -json ../../bin/bench-quick.json
+
 schema: ## write db/schema.sql from a migrated database, DATABASE_URL
 	db/dump-schema.sh
 
 build: ## bin/api
 	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
 
-.PHONY: help run test test-postgres soak check schema build
+.PHONY: help run test test-postgres soak check bench bench-quick schema build
