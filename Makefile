@@ -35,10 +35,13 @@ bench: ## what is claimed about speed, beside what one would use instead; ten mi
 bench-quick: ## a minute of it
 	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -quick -json ../../bin/bench-quick.json
 
+bench-check: ## the part of it that must not get worse, as ratios and counts; half a minute
+	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -only check
+
 schema: ## write db/schema.sql from a migrated database, DATABASE_URL
 	db/dump-schema.sh
 
 build: ## bin/api
 	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
 
-.PHONY: help run test test-postgres soak check bench bench-quick schema build
+.PHONY: help run test test-postgres soak check bench bench-quick bench-check schema build

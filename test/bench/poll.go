@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -10,17 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// pollTTL is how often the pollers look: what the project's first fix did.
-const pollTTL = 10 * time.Second
-
 // look is what one poll found.
 type look struct {
 	at    time.Time
 	value int64
 }
 
-// polling is a 10 s poll, by number of watchers. A closed loop of it would take
-// ten seconds a round, so writes overlap: each poller keeps what it saw and when,
+// polling is a 10 s poll, which is what the project's first fix was, by number of
+// watchers. A closed loop of it would take ten seconds a round, so writes overlap: each poller keeps what it saw and when,
 // and a write is in force on it at the first look that finds it or a later one.
 // One set of pollers serves all sizes, the first n of them each.
 func polling(ctx context.Context, r *report, o options) error {
@@ -33,16 +31,17 @@ func polling(ctx context.Context, r *report, o options) error {
 	if err := run(ctx, url, bareSchema("''")...); err != nil {
 		return err
 	}
+	ttl := o.pollTTL
 	n, writes := slices.Max(o.watchers), o.rounds
-	o.say("polling: %d pollers for %v", n, 3*pollTTL)
+	o.say("polling: %d pollers for %v", n, 3*ttl)
 
-	ctx, cancel := context.WithTimeout(ctx, 3*pollTTL+time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*ttl+time.Second)
 	defer cancel()
 	looks := make([][]look, n)
 	var pollers sync.WaitGroup
 	began := time.Now()
 	for i := range n {
-		pollers.Go(func() { looks[i] = poll(ctx, url, rand.N(pollTTL)) })
+		pollers.Go(func() { looks[i] = poll(ctx, url, ttl) })
 	}
 	writer, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -50,23 +49,23 @@ func polling(ctx context.Context, r *report, o options) error {
 	}
 	defer writer.Close(context.WithoutCancel(ctx))
 	// Writes from when all pollers have begun until a TTL before they end.
-	time.Sleep(pollTTL)
+	time.Sleep(ttl)
 	written := make([]time.Time, writes)
-	pause := (2*pollTTL - time.Since(began)) / time.Duration(writes)
+	pause := (2*ttl - time.Since(began)) / time.Duration(writes)
 	for v := range written {
 		written[v] = time.Now()
 		if _, err := writer.Exec(ctx, bareWrite, v+1); err != nil {
 			return err
 		}
 		time.Sleep(rand.N(2 * pause))
-		if time.Since(began) > 2*pollTTL {
+		if time.Since(began) > 2*ttl {
 			written = written[:v+1]
 			break
 		}
 	}
 	pollers.Wait()
 
-	s := r.section("polling", "The same with a poll each 10 s and no notification; ms. Writes at random times, each found by each poller at its next look.",
+	s := r.section("polling", fmt.Sprintf("The same with a poll each %v and no notification; ms. Writes at random times, each found by each poller at its next look.", ttl),
 		"watchers", "first p50", "p99", "median p50", "p99", "last p50", "p99", "max", "writes")
 	for _, n := range o.watchers {
 		var first, middle, last sample
@@ -83,21 +82,21 @@ func polling(ctx context.Context, r *report, o options) error {
 	return nil
 }
 
-// poll looks each TTL until ctx ends, the first time after a while.
-func poll(ctx context.Context, url string, after time.Duration) (looks []look) {
+// poll looks each TTL until ctx ends, the first time at random within it.
+func poll(ctx context.Context, url string, ttl time.Duration) (looks []look) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return nil
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	timer := time.NewTimer(after)
+	timer := time.NewTimer(rand.N(ttl))
 	for {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			return looks
 		}
-		timer.Reset(pollTTL)
+		timer.Reset(ttl)
 		l := look{}
 		if err := conn.QueryRow(ctx, `SELECT value FROM bare WHERE key = 'bench'`).Scan(&l.value); err != nil {
 			return looks

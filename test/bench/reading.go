@@ -118,7 +118,10 @@ type origin struct {
 	values map[string]int64
 }
 
-const originTTL = 10 * time.Second
+const (
+	originName = "mutex and TTL check"
+	originTTL  = 10 * time.Second
+)
 
 func (o *origin) fresh() {
 	if time.Since(o.readAt) > originTTL {
@@ -151,9 +154,8 @@ func originReaders(context.Context) ([]reader, func(), error) {
 		o.values["bench"] = i
 		return nil
 	}
-	const name = "mutex and TTL check"
 	return []reader{
-		{isMaintenanceOn, name, func(n int) (on int64) {
+		{isMaintenanceOn, originName, func(n int) (on int64) {
 			for range n {
 				if o.maintenance() {
 					on++
@@ -161,7 +163,7 @@ func originReaders(context.Context) ([]reader, func(), error) {
 			}
 			return on
 		}, write},
-		{aKeyByName, name, func(n int) (sum int64) {
+		{aKeyByName, originName, func(n int) (sum int64) {
 			for range n {
 				sum += o.value("bench")
 			}

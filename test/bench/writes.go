@@ -177,6 +177,8 @@ func writing(ctx context.Context, r *report, o options) error {
 			return err
 		}
 	}
+	parts := r.section("where a write's time goes", "UPDATEs by one connection; µs for each write. The functions' time is their own, without what they call.",
+		"pods that listen", "where", "µs a write", "calls a write")
 	// One pod serves the PUTs, and listens.
 	for _, listeners := range []int{1, 10, 100} {
 		if o.quick && listeners == 100 {
@@ -209,13 +211,16 @@ func writing(ctx context.Context, r *report, o options) error {
 				}
 			}
 		}
+		if err := whereTimeGoes(ctx, parts, listeners, conns[0]); err != nil {
+			return err
+		}
 	}
-	return whereTimeGoes(ctx, r, conns[0])
+	return nil
 }
 
 // whereTimeGoes has one connection write alone, and divides its time as the
 // database's own counters have it.
-func whereTimeGoes(ctx context.Context, r *report, conn *pgx.Conn) error {
+func whereTimeGoes(ctx context.Context, s *section, pods int, conn *pgx.Conn) error {
 	const writes = 300
 	if _, err := conn.Exec(ctx, `SELECT pg_stat_reset(), pg_stat_reset_shared('wal')`); err != nil {
 		return err
@@ -227,9 +232,7 @@ func whereTimeGoes(ctx context.Context, r *report, conn *pgx.Conn) error {
 		}
 	}
 	elapsed := time.Since(began)
-	s := r.section("where a write's time goes", fmt.Sprintf("%d UPDATEs by one connection, with the pods of the last row above; µs for each write. The functions' time is their own, without what they call.", writes),
-		"where", "µs a write", "calls a write")
-	s.row("all, as the client sees it", round(elapsed.Seconds()*1e6/writes, 1), 1.0)
+	s.row(pods, "all, as the client sees it", round(elapsed.Seconds()*1e6/writes, 1), 1.0)
 	// Backends report at most once a second, and when they end.
 	if _, err := conn.Exec(ctx, `SELECT pg_sleep(1.1), pg_stat_force_next_flush()`); err != nil {
 		return err
@@ -244,7 +247,7 @@ func whereTimeGoes(ctx context.Context, r *report, conn *pgx.Conn) error {
 		calls int64
 	)
 	if _, err := pgx.ForEachRow(rows, []any{&name, &self, &calls}, func() error {
-		s.row(name+"()", round(self/writes, 1), round(float64(calls)/writes, 2))
+		s.row(pods, name+"()", round(self/writes, 1), round(float64(calls)/writes, 2))
 		return nil
 	}); err != nil {
 		return err
@@ -254,7 +257,7 @@ func whereTimeGoes(ctx context.Context, r *report, conn *pgx.Conn) error {
 	if err := conn.QueryRow(ctx, `SELECT wal_sync_time * 1000, wal_write_time * 1000, wal_sync FROM pg_stat_wal`).Scan(&synced, &wrote, &syncs); err != nil {
 		return err
 	}
-	s.row("fsync of the log", round(synced/writes, 1), round(float64(syncs)/writes, 2))
-	s.row("write of the log", round(wrote/writes, 1), round(float64(syncs)/writes, 2))
+	s.row(pods, "fsync of the log", round(synced/writes, 1), round(float64(syncs)/writes, 2))
+	s.row(pods, "write of the log", round(wrote/writes, 1), round(float64(syncs)/writes, 2))
 	return nil
 }
