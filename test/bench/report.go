@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"platform-settings/test/pgserver"
 )
 
 // report is one run: what it ran on, and every row that it measured.
@@ -131,11 +135,18 @@ func thisMachine() machine {
 	return m
 }
 
-// versions are those of the peers that this binary was built with.
+// versions are those of the servers that are installed, and of the peers that this
+// binary was built with.
 func versions() (v []string) {
+	if bin, err := pgserver.BinDir(context.Background()); err == nil {
+		v = append(v, output(filepath.Join(bin, "postgres"), "--version"))
+	}
+	if _, err := exec.LookPath("redis-server"); err == nil {
+		v = append(v, output("redis-server", "--version"))
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return nil
+		return v
 	}
 	for _, m := range info.Deps {
 		switch m.Path {
