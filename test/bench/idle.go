@@ -15,7 +15,7 @@ func idling(ctx context.Context, r *report, o options) error {
 	pods, ttl := 10, 500*time.Millisecond
 	span := 4 * o.measure
 	server, err := startPostgres(ctx, 100, map[string]string{
-		"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track": "top",
+		"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track": "top", "pg_stat_statements.track_planning": "on",
 	})
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func idling(ctx context.Context, r *report, o options) error {
 	if _, err := conn.Exec(ctx, `CREATE EXTENSION pg_stat_statements`); err != nil {
 		return err
 	}
-	s := r.section("an idle fleet", fmt.Sprintf("%d pods that nobody writes to, with a TTL of %v so as to see many: what PostgreSQL executed for one pod in one TTL, and the heap that a pod holds.", pods, ttl),
+	s := r.section("an idle fleet", fmt.Sprintf("%d pods that nobody writes to, with a TTL of %v so as to see many: what PostgreSQL planned and executed for one pod in one TTL, and the heap that a pod holds.", pods, ttl),
 		"settings", "queries a TTL", "database ms a TTL", "heap KiB a pod", "goroutines a pod")
 	for _, n := range []int{10, 1000, 10000} {
 		if _, err := conn.Exec(ctx, `INSERT INTO platform_settings (key, value_text)
