@@ -244,6 +244,7 @@ func (e *Engine) listening() bool { return e.listener != nil && e.listener.live.
 func (e *Engine) publish(s *Snapshot) {
 	old := e.state.Swap(&state{s, make(chan struct{})})
 	close(old.superseded)
+	e.poller.owe()
 }
 
 // confirm notes that the database confirmed the snapshot as of a time: when the

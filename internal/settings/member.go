@@ -11,14 +11,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// acknowledgePause is between two acknowledgements: a burst of commits costs
-// one or two, and a commit after a quiet time none of it.
-const acknowledgePause = 20 * time.Millisecond
-
-// An acknowledgement waits for its share of what the fleet's take together, for
-// twice that at most.
+// An acknowledgement waits for its share of what the fleet's take together, and
+// for twice that at most.
 const (
 	acknowledgeShare = 100 * time.Microsecond // a pod
+	leastModesty     = 10 * time.Millisecond
 	mostModesty      = 125 * time.Millisecond
 )
 

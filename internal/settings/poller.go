@@ -24,19 +24,18 @@ const suspicion = time.Second
 type poller struct {
 	engine  *Engine
 	asked   chan struct{} // capacity 1: a level, not a queue
-	owed    chan struct{} // likewise: an acknowledgement
 	working atomic.Bool   // the last look succeeded
+
+	owing atomic.Bool // an acknowledgement is due when the timer fires
+	due   *time.Timer
 
 	database atomic.Pointer[string] // that it leads to; see head. nil: not known
 
 	// The rest is run's own.
 
 	link
-	lookedAt       time.Time
-	compared       bool      // the snapshot was compared with what the link leads to now
-	acknowledged   *Snapshot // on this connection; nil: none
-	acknowledgedAt time.Time
-	due            time.Time // when the next acknowledgement is; zero: none is
+	lookedAt time.Time
+	compared bool // the snapshot was compared with what the link leads to now
 
 	// A commit that a poll found and the listener has yet to announce, and since
 	// when; 0 for none.
@@ -45,9 +44,10 @@ type poller struct {
 }
 
 func newPoller(e *Engine) *poller {
-	p := &poller{engine: e, asked: make(chan struct{}, 1), owed: make(chan struct{}, 1)}
+	p := &poller{engine: e, asked: make(chan struct{}, 1), due: time.NewTimer(time.Hour)}
+	p.due.Stop()
 	p.link = link{config: e.pool.Config().ConnConfig, connected: func(ctx context.Context, conn *pgx.Conn) error {
-		p.compared, p.acknowledged = false, nil
+		p.compared = false
 		return e.member.join(ctx, conn)
 	}}
 	return p
@@ -61,12 +61,11 @@ func (p *poller) refresh() {
 	}
 }
 
-// owe asks for an acknowledgement, though the snapshot is still the same. It
-// never blocks.
+// owe asks for an acknowledgement, soon. It never blocks, and wakes nobody: what
+// is put in force is not to be slowed down by telling of it.
 func (p *poller) owe() {
-	select {
-	case p.owed <- struct{}{}:
-	default:
+	if p.engine.member != nil && p.owing.CompareAndSwap(false, true) {
+		p.due.Reset(p.modesty())
 	}
 }
 
@@ -81,7 +80,10 @@ func (p *poller) run(ctx context.Context) {
 		}
 
 		p.working.Store(err == nil)
-		p.compared = p.compared || err == nil
+		if err == nil && !p.compared {
+			p.compared = true
+			p.owe()
+		}
 		p.engine.checkStale()
 		wait := p.engine.ttl
 		switch {
@@ -116,31 +118,15 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 		if rest := lookPause - time.Since(p.lookedAt); rest > 0 {
 			asked, ripe = nil, time.After(rest)
 		}
-		var news <-chan struct{}
-		var due <-chan time.Time
-		if p.engine.member != nil && p.conn != nil && p.compared {
-			now := p.engine.state.Load()
-			switch {
-			case now.snap == p.acknowledged:
-				news, p.due = now.superseded, time.Time{}
-			case p.due.IsZero():
-				p.due = time.Now().Add(p.modesty())
-				fallthrough
-			default:
-				due = time.After(max(time.Until(p.due), time.Until(p.acknowledgedAt.Add(acknowledgePause))))
-			}
-		}
 		select {
 		case <-look:
 			return
 		case <-asked:
 			return
 		case <-ripe:
-		case <-news:
-		case <-p.owed:
-			p.acknowledged = nil
-		case <-due:
-			if p.acknowledge(ctx) != nil {
+		case <-p.due.C:
+			p.owing.Store(false) // first: what is put in force from here on asks again
+			if p.conn != nil && p.compared && p.acknowledge(ctx) != nil {
 				return // the connection broke: look at once, on a new one
 			}
 		case <-ctx.Done():
@@ -150,22 +136,19 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 }
 
 // modesty is how long an acknowledgement waits, so that it does not take the
-// processor from notifications that other pods are still to get: longer in a
-// larger fleet, and by chance.
+// processor from notifications that other pods are still to get, and a burst of
+// commits costs few of them: longer in a larger fleet, and by chance.
 func (p *poller) modesty() time.Duration {
-	pods := int64(1)
+	wait := leastModesty
 	if size := p.engine.fleetSize.Load(); size != nil {
-		pods += size.current + size.behind
+		wait = min(max(wait, time.Duration(size.current+size.behind)*acknowledgeShare), mostModesty)
 	}
-	wait := min(time.Duration(pods)*acknowledgeShare, mostModesty)
 	return wait + rand.N(wait)
 }
 
 func (p *poller) acknowledge(ctx context.Context) error {
-	now := p.engine.Current()
-	p.acknowledged, p.acknowledgedAt, p.due = now, time.Now(), time.Time{}
 	return p.try(ctx, answerTimeout, func(ctx context.Context, conn *pgx.Conn) error {
-		return p.engine.member.acknowledge(ctx, conn, now)
+		return p.engine.member.acknowledge(ctx, conn, p.engine.Current())
 	})
 }
 
@@ -234,8 +217,8 @@ func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base *Snapshot) (
 		return readHead(ctx, conn, base)
 	}
 	h, err := m.checkIn(ctx, conn, base)
-	if err == nil && h.fleet.joined {
-		p.acknowledged, p.acknowledgedAt = base, time.Now()
+	if err == nil && !h.fleet.joined {
+		p.owe()
 	}
 	if err != nil && !conn.IsClosed() {
 		return readHead(ctx, conn, base) // whoever cannot check in can still look

@@ -114,7 +114,20 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 			}
 		}
 	}
-	return nil
+	f.acquaint(ctx)
+	return ctx.Err()
+}
+
+// acquaint has each pod poll, as it would within a TTL: from then on it knows how
+// large the fleet is, and acknowledges accordingly.
+func (f *fleet) acquaint(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, p := range f.pods {
+		wg.Go(func() { _ = p.Await(ctx, p.Current().Revision()+1) }) // which is not coming, so it looks
+	}
+	wg.Wait()
 }
 
 // stop stops all at once.
