@@ -94,6 +94,8 @@ func (e *etcd) write(ctx context.Context, value int64) error {
 	return err
 }
 
+func (e *etcd) process() int { return e.server.cmd.Process.Pid }
+
 func (e *etcd) close() {
 	for _, client := range e.clients {
 		_ = client.Close()

@@ -100,6 +100,8 @@ func (n *natsKV) write(ctx context.Context, value int64) error {
 	return err
 }
 
+func (n *natsKV) process() int { return n.server.cmd.Process.Pid }
+
 func (n *natsKV) close() {
 	for _, conn := range n.conns {
 		conn.Close()

@@ -69,6 +69,10 @@ func (p *pod) live(ctx context.Context) error {
 
 // until asks again and again.
 func until(ctx context.Context, what string, ok func() (bool, error)) error {
+	return untilEach(ctx, time.Millisecond, what, ok)
+}
+
+func untilEach(ctx context.Context, pause time.Duration, what string, ok func() (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("never saw: %s", what))
 	defer cancel()
 	for {
@@ -77,7 +81,7 @@ func until(ctx context.Context, what string, ok func() (bool, error)) error {
 			return err
 		}
 		select {
-		case <-time.After(time.Millisecond):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -141,9 +145,9 @@ func (f *fleet) stop() {
 }
 
 // converged waits until each pod in the register has said that it has the last
-// revision.
+// revision. It asks seldom: what it asks costs the server processor time too.
 func converged(ctx context.Context, conn *pgx.Conn) error {
-	return until(ctx, "all pods acknowledge", func() (all bool, err error) {
+	return untilEach(ctx, 10*time.Millisecond, "all pods acknowledge", func() (all bool, err error) {
 		err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM settings_pods p, settings_head h WHERE p.revision IS DISTINCT FROM h.revision)`).Scan(&all)
 		return all, err
 	})
@@ -222,6 +226,8 @@ func (o *ours) settle(ctx context.Context) error {
 	}
 	return converged(ctx, o.writer)
 }
+
+func (o *ours) process() int { return o.server.PID() }
 
 func (o *ours) close() {
 	o.cancel()

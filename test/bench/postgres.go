@@ -115,6 +115,8 @@ func (l *listening) write(ctx context.Context, value int64) error {
 	return err
 }
 
+func (l *listening) process() int { return l.server.PID() }
+
 func (l *listening) close() {
 	l.stop()
 	l.wg.Wait()

@@ -16,6 +16,8 @@ type system interface {
 	watch(ctx context.Context, n int) error
 	// write commits a value, durably.
 	write(ctx context.Context, value int64) error
+	// process is the server; its children are part of it.
+	process() int
 	close()
 }
 
@@ -36,6 +38,7 @@ type contender struct {
 	system
 	*board
 	first, middle, last, returned sample
+	clients, server               time.Duration // processor time of a change
 }
 
 // patience is how long anything is waited for. Whatever takes longer is an error
@@ -179,8 +182,8 @@ func propagation(ctx context.Context, r *report, o options) error {
 		return err
 	}
 	defer closeAll(contenders)
-	s := r.section("propagation", "From before the write is sent until it is in force on the first, the median and the last watcher; ms. Durable: fsync on each write. × is the p50 of the last over the floor's.",
-		"system", "watchers", "first p50", "p99", "median p50", "p99", "last p50", "p99", "max", "× floor", "write p50", "rounds")
+	s := r.section("propagation", "From before the write is sent until it is in force on the first, the median and the last watcher; ms. Durable: fsync on each write. × is the p50 of the last over the floor's. Clients', server's: processor time of a change, of all watchers together and of all the server's processes, until the system has settled; counted in rounds of one system alone.",
+		"system", "watchers", "first p50", "p99", "median p50", "p99", "last p50", "p99", "max", "× floor", "write p50", "clients' CPU", "server's", "rounds")
 	var value int64
 	for _, n := range o.watchers {
 		racing := slices.DeleteFunc(slices.Clone(contenders), func(c *contender) bool { return c.most != 0 && n > c.most })
@@ -190,6 +193,9 @@ func propagation(ctx context.Context, r *report, o options) error {
 		}
 		var floor time.Duration
 		for _, c := range racing {
+			if err := c.spend(ctx, n, max(o.rounds/4, 1), &value); err != nil {
+				return err
+			}
 			if c.name == "floor" {
 				floor = c.last.p50()
 			}
@@ -197,8 +203,13 @@ func propagation(ctx context.Context, r *report, o options) error {
 			if floor != 0 {
 				times = round(float64(c.last.p50())/float64(floor), 2)
 			}
+			server := any("")
+			if c.server > 0 {
+				server = milliseconds(c.server)
+			}
 			s.row(c.name, n, milliseconds(c.first.p50()), milliseconds(c.first.p99()), milliseconds(c.middle.p50()), milliseconds(c.middle.p99()),
-				milliseconds(c.last.p50()), milliseconds(c.last.p99()), milliseconds(c.last.max()), times, milliseconds(c.returned.p50()), len(c.last))
+				milliseconds(c.last.p50()), milliseconds(c.last.p99()), milliseconds(c.last.max()), times, milliseconds(c.returned.p50()),
+				milliseconds(c.clients), server, len(c.last))
 			if n == 100 && c.name == "ours" && floor != 0 {
 				r.reach("COMMIT → in force on the last of 100 pods", 1.25, round(float64(c.last.p50())/float64(floor), 2), "× the floor")
 			}

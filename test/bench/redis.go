@@ -82,6 +82,8 @@ func (r *redisPubSub) write(ctx context.Context, value int64) error {
 	return err
 }
 
+func (r *redisPubSub) process() int { return r.server.Process.Pid }
+
 func (r *redisPubSub) close() {
 	for _, client := range r.clients {
 		_ = client.Close()
