@@ -10,14 +10,17 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
-// child is a peer's server in a process of its own, which is this program again:
-// PostgreSQL has one, and sharing ours would charge a peer's garbage to all.
+// child is a process of its own that is this program again. A peer's server is
+// one: PostgreSQL has one, and sharing ours would charge a peer's garbage to all.
 type child struct {
-	address string
+	address string // the first line that it says
 	cmd     *exec.Cmd
 	input   io.WriteCloser // its end stops the child
+	output  *os.File
+	lines   *bufio.Reader
 	dir     string
 }
 
@@ -27,7 +30,14 @@ var servers = map[string]func(dir string) (address string, stop func(), err erro
 	"nats": serveNATS,
 }
 
-// startChild starts a server and reads its address.
+// talkers are children that take orders and answer, line by line. They end with
+// their orders.
+var talkers = map[string]func(orders *bufio.Scanner, answers io.Writer) error{
+	"leader":    lead,
+	"followers": follow,
+}
+
+// startChild starts a server or a talker and reads its address.
 func startChild(ctx context.Context, name string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -43,30 +53,51 @@ func startChild(ctx context.Context, name string) (*child, error) {
 	if c.input, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	answer, err := c.cmd.StdoutPipe()
+	reads, writes, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.cmd.Start(); err != nil {
+	c.cmd.Stdout, c.output, c.lines = writes, reads, bufio.NewReader(reads)
+	err = c.cmd.Start()
+	_ = writes.Close()
+	if err != nil {
+		_ = reads.Close()
 		return nil, err
 	}
-	line, err := bufio.NewReader(answer).ReadString('\n')
-	if err != nil {
+	if c.address, err = c.hear(); err != nil {
 		c.stop()
 		return nil, fmt.Errorf("%s did not start: %w", name, err)
 	}
-	c.address = strings.TrimSpace(line)
 	return c, nil
+}
+
+// hear is the child's next line.
+func (c *child) hear() (string, error) {
+	if err := c.output.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	line, err := c.lines.ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// order tells a talker something.
+func (c *child) order(line string) error {
+	_, err := io.WriteString(c.input, line+"\n")
+	return err
 }
 
 func (c *child) stop() {
 	_ = c.input.Close()
 	_ = c.cmd.Wait()
+	_ = c.output.Close()
 	_ = os.RemoveAll(c.dir)
 }
 
 // serve is the child's own life: it serves until its input ends.
 func serve(name, dir string) error {
+	if talk, ok := talkers[name]; ok {
+		return talk(bufio.NewScanner(os.Stdin), os.Stdout)
+	}
 	start, ok := servers[name]
 	if !ok {
 		return fmt.Errorf("no server %q", name)

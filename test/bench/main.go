@@ -44,6 +44,7 @@ var parts = []struct {
 	{"writes", writing},
 	{"waiting", waiting},
 	{"recovery", recovery},
+	{"following", following},
 	{"idle", idling},
 	{"startup", starting},
 }
