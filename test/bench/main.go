@@ -45,6 +45,7 @@ var parts = []struct {
 	{"waiting", waiting},
 	{"recovery", recovery},
 	{"following", following},
+	{"connections", connections},
 	{"idle", idling},
 	{"startup", starting},
 }

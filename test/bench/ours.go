@@ -29,7 +29,8 @@ type pod struct {
 }
 
 // startPod starts a pod; with no name it takes no part in the fleet's register.
-func startPod(ctx context.Context, url, name string, ttl time.Duration) (*pod, error) {
+// What its connections carry is counted where there is traffic to count it in.
+func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traffic) (*pod, error) {
 	poolConfig, err := settings.PoolConfig(url, "pool of "+name)
 	if err != nil {
 		return nil, err
@@ -37,6 +38,10 @@ func startPod(ctx context.Context, url, name string, ttl time.Duration) (*pod, e
 	listen, err := settings.ListenConfig(url, "listener of "+name)
 	if err != nil {
 		return nil, err
+	}
+	if t != nil {
+		poolConfig.ConnConfig.DialFunc = t.poller.counting(poolConfig.ConnConfig.DialFunc)
+		listen.DialFunc = t.listener.counting(listen.DialFunc)
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	pool, err := pgxpool.NewWithConfig(running, poolConfig)
@@ -94,6 +99,7 @@ type fleet struct {
 	url   string
 	names bool // they take part in the register
 	ttl   time.Duration
+	wire  *traffic // nil: not counted
 	pods  []*pod
 }
 
@@ -106,7 +112,7 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 			if f.names {
 				name = fmt.Sprintf("pod-%04d", len(f.pods))
 			}
-			p, err := startPod(ctx, f.url, name, f.ttl)
+			p, err := startPod(ctx, f.url, name, f.ttl, f.wire)
 			if err != nil {
 				return err
 			}
