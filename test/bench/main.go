@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -78,8 +79,12 @@ func bench(ctx context.Context, args []string) error {
 	rounds := flags.Int("rounds", 0, "rounds of the propagation")
 	profile := flags.String("cpuprofile", "", "where a CPU profile of this process goes")
 	file := flags.String("json", "", "where the JSON goes")
+	growthFile := flags.String("grow", "", "measure nothing: write the page on how it grows here, from the JSON of -json (last.json)")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *growthFile != "" {
+		return grow(cmp.Or(*file, "last.json"), *growthFile)
 	}
 	o := options{
 		quick: *quick, watchers: []int{1, 10, 100, 500, 1000}, warmUp: 20, rounds: 200, pollTTL: 10 * time.Second, measure: 2 * time.Second,
