@@ -8,6 +8,56 @@ SET check_function_bodies = false;
 SET client_min_messages = warning;
 
 --
+-- Name: settings_channel; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_channel AS text
+	CONSTRAINT settings_head_channel_format CHECK ((VALUE ~ '^[a-z][a-z0-9_]{15,62}$'::text));
+
+--
+-- Name: settings_description; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_description AS text
+	CONSTRAINT platform_settings_description_at_most_4_kib CHECK ((octet_length(VALUE) <= 4096));
+
+--
+-- Name: settings_float; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_float AS double precision
+	CONSTRAINT platform_settings_float_is_finite CHECK ((VALUE <> ALL (ARRAY['NaN'::double precision, 'Infinity'::double precision, '-Infinity'::double precision])));
+
+--
+-- Name: settings_json; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_json AS jsonb
+	CONSTRAINT platform_settings_json_at_most_100_levels CHECK ((NOT jsonb_path_exists(VALUE, 'strict $.**{100 to last}'::jsonpath)))
+	CONSTRAINT platform_settings_json_at_most_64_kib CHECK ((octet_length((VALUE)::text) <= 65536));
+
+--
+-- Name: settings_key; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_key AS text COLLATE pg_catalog."C"
+	CONSTRAINT platform_settings_key_format CHECK ((VALUE ~ '^[a-z][a-z0-9_.]{0,126}$'::text));
+
+--
+-- Name: settings_text; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_text AS text
+	CONSTRAINT platform_settings_text_at_most_64_kib CHECK ((octet_length(VALUE) <= 65536));
+
+--
+-- Name: settings_time; Type: DOMAIN; Schema: public; Owner: -
+--
+
+CREATE DOMAIN public.settings_time AS timestamp with time zone
+	CONSTRAINT platform_settings_time_has_four_digit_year CHECK (((VALUE > '0001-01-01 00:00:00+00'::timestamp with time zone) AND (VALUE < '10000-01-01 00:00:00+00'::timestamp with time zone)));
+
+--
 -- Name: maintenance_off(text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -103,8 +153,11 @@ DECLARE
   head     bigint;
   written_off uuid[]; -- lost at the start: they hold nobody up. Who is lost meanwhile does.
 BEGIN
-  IF EXISTS (SELECT FROM public.settings_commits c
-              WHERE c.xid = pg_current_xact_id_if_assigned() AND c.began_at = transaction_timestamp()) THEN
+  IF EXISTS (SELECT FROM public.settings_pending p
+              WHERE p.xid = pg_current_xact_id_if_assigned() AND p.began_at = transaction_timestamp())
+     OR EXISTS (SELECT FROM public.settings_commits c
+                 WHERE c.revision = (SELECT h.revision FROM public.settings_head h LIMIT 1)
+                   AND c.xid = pg_current_xact_id_if_assigned() AND c.began_at = transaction_timestamp()) THEN
     RAISE EXCEPTION 'this transaction has changed settings, and no pod can have that before COMMIT'
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'COMMIT first, then call settings_await.';
   ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -112,10 +165,10 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call settings_await outside of it.';
   END IF;
   IF (SELECT count(*) FROM pg_trigger t
-       WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_commits'::regclass)
+       WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_pending'::regclass)
          AND t.tgname IN ('settings_stamp', 'settings_row', 'settings_truncate', 'settings_commit')) < 4 THEN
     RAISE EXCEPTION 'the triggers of platform_settings are off, so a revision does not say what is in force'
-      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ENABLE ALWAYS TRIGGER settings_stamp, settings_row, settings_truncate, and settings_commit on settings_commits.';
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ENABLE ALWAYS TRIGGER settings_stamp, settings_row, settings_truncate, and settings_commit on settings_pending.';
   END IF;
   SELECT h.revision INTO head FROM public.settings_head h;
   IF wanted > head THEN
@@ -189,23 +242,26 @@ DECLARE
   numbered timestamptz;
   message  text;
 BEGIN
-  SELECT count(*), coalesce(sum(pg_column_size(after)), 0) INTO changes, bytes
-    FROM public.settings_changes WHERE commit_id = NEW.id;
+  SELECT count(*), coalesce(sum(pg_column_size(p.after)), 0) INTO changes, bytes
+    FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at;
   IF changes = 0 THEN
-    DELETE FROM public.settings_commits WHERE id = NEW.id;
     RETURN NULL;
   END IF;
 
   UPDATE public.settings_head SET revision = revision + 1
   RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
-  UPDATE public.settings_commits
-     SET revision = stamped, at = numbered, role = session_user,
-         actor  = coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user),
-         reason = nullif(left(current_setting('settings.reason', true), 4000), '')
-   WHERE id = NEW.id;
+  INSERT INTO public.settings_commits (revision, at, actor, role, reason)
+  VALUES (stamped, numbered,
+          coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user), session_user,
+          nullif(left(current_setting('settings.reason', true), 4000), ''));
 
-  WITH changed AS (
-    UPDATE public.settings_changes SET revision = stamped WHERE commit_id = NEW.id RETURNING settings_changes.key)
+  WITH pending AS (
+    DELETE FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at
+    RETURNING p.key, p.before, p.after),
+  changed AS (
+    INSERT INTO public.settings_changes (revision, key, before, after)
+    SELECT stamped, p.key, p.before, p.after FROM pending p
+    RETURNING settings_changes.key)
   SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
            CASE WHEN s.key IS NULL
            THEN json_build_object('key', c.key, 'deleted', true)
@@ -239,11 +295,11 @@ CREATE FUNCTION public.settings_history_prune(older_than interval) RETURNS bigin
      WHERE c.at < now() - older_than
        AND NOT EXISTS (
          SELECT FROM public.settings_changes ch
-          WHERE ch.commit_id = c.id
+          WHERE ch.revision = c.revision
             AND ch.revision = (SELECT max(l.revision) FROM public.settings_changes l WHERE l.key = ch.key))
-    RETURNING c.id),
+    RETURNING c.revision),
   changes AS (
-    DELETE FROM public.settings_changes WHERE commit_id IN (SELECT id FROM pruned))
+    DELETE FROM public.settings_changes WHERE revision IN (SELECT revision FROM pruned))
   SELECT count(*) FROM pruned
 $$;
 
@@ -273,39 +329,43 @@ BEGIN
 END $_$;
 
 --
+-- Name: settings_well_known_kind(text, boolean, bigint, text, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_well_known_kind(key text, value_bool boolean, value_int bigint, value_text text, value_time timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN CASE key
+    WHEN 'maintenance_mode'        THEN value_bool IS NOT NULL
+    WHEN 'maintenance_read_only'   THEN value_bool IS NOT NULL
+    WHEN 'maintenance_message'     THEN value_text IS NOT NULL
+    WHEN 'maintenance_retry_after' THEN value_int IS NOT NULL AND value_int BETWEEN 1 AND 86400
+    WHEN 'maintenance_starts_at'   THEN value_time IS NOT NULL
+    WHEN 'maintenance_ends_at'     THEN value_time IS NOT NULL
+    ELSE true
+  END;
+END $$;
+
+--
 -- Name: platform_settings; Type: TABLE; Schema: public; Owner: -
 --
 
 CREATE TABLE public.platform_settings (
-    key text NOT NULL COLLATE pg_catalog."C",
+    key public.settings_key NOT NULL,
     value_bool boolean,
     value_int bigint,
-    value_float double precision,
-    value_text text,
-    value_time timestamp with time zone,
-    value_json jsonb,
-    description text DEFAULT ''::text NOT NULL,
+    value_float public.settings_float,
+    value_text public.settings_text,
+    value_time public.settings_time,
+    value_json public.settings_json,
+    description public.settings_description DEFAULT ''::text NOT NULL,
     public boolean DEFAULT false NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_by text DEFAULT SESSION_USER NOT NULL,
-    CONSTRAINT platform_settings_description_at_most_4_kib CHECK ((octet_length(description) <= 4096)),
     CONSTRAINT platform_settings_exactly_one_value CHECK ((num_nonnulls(value_bool, value_int, value_float, value_text, value_time, value_json) = 1)),
-    CONSTRAINT platform_settings_float_is_finite CHECK ((value_float <> ALL (ARRAY['NaN'::double precision, 'Infinity'::double precision, '-Infinity'::double precision]))),
-    CONSTRAINT platform_settings_json_at_most_100_levels CHECK ((NOT jsonb_path_exists(value_json, 'strict $.**{100 to last}'::jsonpath))),
-    CONSTRAINT platform_settings_json_at_most_64_kib CHECK ((octet_length((value_json)::text) <= 65536)),
-    CONSTRAINT platform_settings_key_format CHECK ((key ~ '^[a-z][a-z0-9_.]{0,126}$'::text)),
-    CONSTRAINT platform_settings_text_at_most_64_kib CHECK ((octet_length(value_text) <= 65536)),
-    CONSTRAINT platform_settings_time_has_four_digit_year CHECK (((value_time > '0001-01-01 00:00:00+00'::timestamp with time zone) AND (value_time < '10000-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT platform_settings_well_known_kind CHECK (
-CASE key
-    WHEN 'maintenance_mode'::text THEN (value_bool IS NOT NULL)
-    WHEN 'maintenance_read_only'::text THEN (value_bool IS NOT NULL)
-    WHEN 'maintenance_message'::text THEN (value_text IS NOT NULL)
-    WHEN 'maintenance_retry_after'::text THEN ((value_int IS NOT NULL) AND ((value_int >= 1) AND (value_int <= 86400)))
-    WHEN 'maintenance_starts_at'::text THEN (value_time IS NOT NULL)
-    WHEN 'maintenance_ends_at'::text THEN (value_time IS NOT NULL)
-    ELSE true
-END)
+    CONSTRAINT platform_settings_well_known_kind CHECK (public.settings_well_known_kind((key)::text, value_bool, value_int, (value_text)::text, (value_time)::timestamp with time zone))
 );
 
 --
@@ -481,10 +541,12 @@ BEGIN
   NEW.updated_at := now();
   NEW.updated_by := coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user);
 
-  SELECT ch.before INTO original
-    FROM public.settings_commits c
-    JOIN public.settings_changes ch ON ch.commit_id = c.id
-   WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp() AND ch.key = NEW.key;
+  IF pg_current_xact_id_if_assigned() IS NULL THEN
+    RETURN NEW; -- the transaction's first change
+  END IF;
+  SELECT p.before INTO original
+    FROM public.settings_pending p
+   WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp() AND p.key = NEW.key;
   IF FOUND AND public.settings_same(original, to_jsonb(NEW)) THEN
     NEW.updated_at := original ->> 'updated_at';
     NEW.updated_by := original ->> 'updated_by';
@@ -500,32 +562,31 @@ CREATE FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row j
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-DECLARE
-  open_id bigint;
-  stamped bigint;
 BEGIN
-  SELECT id, revision INTO open_id, stamped FROM public.settings_commits
-   WHERE xid = pg_current_xact_id() AND began_at = transaction_timestamp();
-  IF stamped IS NOT NULL THEN
+  IF EXISTS (SELECT FROM public.settings_pending p
+              WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()) THEN
+    INSERT INTO public.settings_pending (key, before, after, opens)
+    VALUES (changed_key, old_row, new_row, false)
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = excluded.after;
+    DELETE FROM public.settings_pending p -- there and back is no change
+     WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()
+       AND p.key = changed_key AND public.settings_same(p.before, p.after);
+    RETURN;
+  END IF;
+  IF EXISTS (SELECT FROM public.settings_commits c -- it holds the head, so the last commit is its own
+              WHERE c.revision = (SELECT h.revision FROM public.settings_head h LIMIT 1)
+                AND c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp()) THEN
     -- Its number is given and its notification queued; a second one would show
     -- every pod a state between the two that nobody committed.
     RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
       USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'Commit first, or leave the constraint settings_commit deferred.';
-  ELSIF open_id IS NULL THEN
-    -- An earlier SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock
-    -- the head, long before COMMIT.
-    SET CONSTRAINTS public.settings_commit DEFERRED;
-    INSERT INTO public.settings_commits DEFAULT VALUES RETURNING id INTO open_id;
-    INSERT INTO public.settings_changes (commit_id, key, before, after)
-    VALUES (open_id, changed_key, old_row, new_row);
-  ELSE
-    INSERT INTO public.settings_changes (commit_id, key, before, after)
-    VALUES (open_id, changed_key, old_row, new_row)
-    ON CONFLICT (commit_id, key) DO UPDATE SET after = excluded.after;
-    DELETE FROM public.settings_changes -- there and back is no change
-     WHERE commit_id = open_id AND key = changed_key AND public.settings_same(before, after);
   END IF;
+  -- An earlier SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock
+  -- the head, long before COMMIT.
+  SET CONSTRAINTS public.settings_commit DEFERRED;
+  INSERT INTO public.settings_pending (key, before, after, opens)
+  VALUES (changed_key, old_row, new_row, true);
 END $$;
 
 --
@@ -549,9 +610,9 @@ END $$;
 --
 
 CREATE TABLE public.settings_changes (
-    commit_id bigint NOT NULL,
+    commit_id bigint,
     key text NOT NULL COLLATE pg_catalog."C",
-    revision bigint,
+    revision bigint NOT NULL,
     before jsonb,
     after jsonb
 );
@@ -579,10 +640,10 @@ COMMENT ON COLUMN public.settings_changes.after IS 'The row after the transactio
 --
 
 CREATE TABLE public.settings_commits (
-    id bigint NOT NULL,
+    id bigint,
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     began_at timestamp with time zone DEFAULT transaction_timestamp() NOT NULL,
-    revision bigint,
+    revision bigint NOT NULL,
     at timestamp with time zone,
     actor text,
     role text,
@@ -620,27 +681,13 @@ COMMENT ON COLUMN public.settings_commits.role IS 'The session user: who the dat
 COMMENT ON COLUMN public.settings_commits.reason IS 'settings.reason: why. The first 4000 characters.';
 
 --
--- Name: settings_commits_id_seq; Type: SEQUENCE; Schema: public; Owner: -
---
-
-ALTER TABLE public.settings_commits ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.settings_commits_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
---
 -- Name: settings_head; Type: TABLE; Schema: public; Owner: -
 --
 
 CREATE TABLE public.settings_head (
     only_row boolean DEFAULT true NOT NULL,
     revision bigint DEFAULT 0 NOT NULL,
-    channel text DEFAULT ('platform_settings_'::text || replace((gen_random_uuid())::text, '-'::text, ''::text)) NOT NULL,
-    CONSTRAINT settings_head_channel_format CHECK ((channel ~ '^[a-z][a-z0-9_]{15,62}$'::text)),
+    channel public.settings_channel DEFAULT ('platform_settings_'::text || replace((gen_random_uuid())::text, '-'::text, ''::text)) NOT NULL,
     CONSTRAINT settings_head_only_row CHECK (only_row)
 )
 WITH (fillfactor='10');
@@ -822,14 +869,38 @@ CREATE VIEW public.settings_history AS
     ch.before,
     ch.after
    FROM (public.settings_commits c
-     JOIN public.settings_changes ch ON ((ch.commit_id = c.id)))
-  WHERE (c.revision IS NOT NULL);
+     JOIN public.settings_changes ch ON ((ch.revision = c.revision)));
 
 --
 -- Name: VIEW settings_history; Type: COMMENT; Schema: public; Owner: -
 --
 
 COMMENT ON VIEW public.settings_history IS 'One row a key and commit: who changed what, when and why.';
+
+--
+-- Name: settings_pending; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE UNLOGGED TABLE public.settings_pending (
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    began_at timestamp with time zone DEFAULT transaction_timestamp() NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    before jsonb,
+    after jsonb,
+    opens boolean NOT NULL
+);
+
+--
+-- Name: TABLE settings_pending; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.settings_pending IS 'What transactions have changed that are still under way; COMMIT moves it to the history.';
+
+--
+-- Name: COLUMN settings_pending.opens; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_pending.opens IS 'The transaction''s first change, which has COMMIT number it.';
 
 --
 -- Name: platform_settings platform_settings_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -843,28 +914,14 @@ ALTER TABLE ONLY public.platform_settings
 --
 
 ALTER TABLE ONLY public.settings_changes
-    ADD CONSTRAINT settings_changes_pkey PRIMARY KEY (commit_id, key);
+    ADD CONSTRAINT settings_changes_pkey PRIMARY KEY (revision, key);
 
 --
 -- Name: settings_commits settings_commits_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
 ALTER TABLE ONLY public.settings_commits
-    ADD CONSTRAINT settings_commits_pkey PRIMARY KEY (id);
-
---
--- Name: settings_commits settings_commits_revision; Type: CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.settings_commits
-    ADD CONSTRAINT settings_commits_revision UNIQUE (revision);
-
---
--- Name: settings_commits settings_commits_transaction; Type: CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.settings_commits
-    ADD CONSTRAINT settings_commits_transaction UNIQUE (xid, began_at);
+    ADD CONSTRAINT settings_commits_pkey PRIMARY KEY (revision);
 
 --
 -- Name: settings_head settings_head_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -879,6 +936,13 @@ ALTER TABLE ONLY public.settings_head
 
 ALTER TABLE ONLY public.settings_members
     ADD CONSTRAINT settings_members_pkey PRIMARY KEY (instance);
+
+--
+-- Name: settings_pending settings_pending_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.settings_pending
+    ADD CONSTRAINT settings_pending_pkey PRIMARY KEY (xid, began_at, key);
 
 --
 -- Name: settings_pods settings_pods_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -897,9 +961,17 @@ CREATE INDEX settings_changes_latest ON public.settings_changes USING btree (key
 -- Name: settings_commits settings_commit; Type: TRIGGER; Schema: public; Owner: -
 --
 
-CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_commits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.settings_commit();
+CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_commits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (false) EXECUTE FUNCTION public.settings_commit();
 
 ALTER TABLE public.settings_commits ENABLE ALWAYS TRIGGER settings_commit;
+
+--
+-- Name: settings_pending settings_commit; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.opens) EXECUTE FUNCTION public.settings_commit();
+
+ALTER TABLE public.settings_pending ENABLE ALWAYS TRIGGER settings_commit;
 
 --
 -- Name: platform_settings settings_row; Type: TRIGGER; Schema: public; Owner: -

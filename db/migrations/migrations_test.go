@@ -113,7 +113,7 @@ func TestRunningTheFilesAgainChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	schemaBefore := schema(t, url)
-	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet", "976_platform_settings"} {
+	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet", "981_history_is_written_once", "982_rules_of_columns", "976_platform_settings"} {
 		sql, err := os.ReadFile(file + ".up.sql")
 		if err != nil {
 			t.Fatal(err)
@@ -166,8 +166,8 @@ func TestADirtySchemaIsNamedAndNotForced(t *testing.T) {
 	url := pgtest.Database(t)
 	pgtest.Exec(t, pgtest.Connect(t, url), `UPDATE schema_migrations SET dirty = true`)
 	err := migrations.Up(t.Context(), url, zap.NewNop())
-	if err == nil || !strings.Contains(err.Error(), "dirty at version 980") {
-		t.Errorf("%v, want an error that names version 980", err)
+	if err == nil || !strings.Contains(err.Error(), "dirty at version 982") {
+		t.Errorf("%v, want an error that names version 982", err)
 	}
 }
 

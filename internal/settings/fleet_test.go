@@ -181,7 +181,7 @@ func TestABurstOfCommitsCostsFewAcknowledgements(t *testing.T) {
 	if !f.Converged {
 		t.Fatalf("%+v", f)
 	}
-	most := 3 * (2 + int(time.Since(began)/(20*time.Millisecond)))
+	most := 3 * (2 + int(time.Since(began)/(10*time.Millisecond)))
 	n := count()
 	t.Logf("500 commits cost 3 pods %d acknowledgements in %v, of %d", n, time.Since(began), most)
 	if n > most {

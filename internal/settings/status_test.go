@@ -58,7 +58,7 @@ func TestTriggersThatAreOffAreReported(t *testing.T) {
 		{`ALTER TABLE platform_settings DISABLE TRIGGER settings_row`, "settings_row is disabled"},
 		{`ALTER TABLE platform_settings ENABLE TRIGGER settings_row`, "settings_row is skipped by replicas"},
 		{`ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_row`, ""},
-		{`DROP TRIGGER settings_commit ON settings_commits`, "settings_commit is missing"},
+		{`DROP TRIGGER settings_commit ON settings_pending`, "settings_commit is missing"},
 	} {
 		pgtest.Exec(t, conn, step.sql)
 		until(t, fmt.Sprintf("%q is reported", step.want), func() bool {

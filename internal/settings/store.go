@@ -85,7 +85,7 @@ const triggersColumn = `
 	          WHEN 'D' THEN ' is disabled' WHEN 'O' THEN ' is skipped by replicas' WHEN 'R' THEN ' runs on replicas only'
 	          ELSE ' is missing' END, ', ' ORDER BY want.name), '')
 	   FROM (VALUES ('settings_stamp', 'public.platform_settings'), ('settings_row', 'public.platform_settings'),
-	                ('settings_truncate', 'public.platform_settings'), ('settings_commit', 'public.settings_commits')) want (name, owner)
+	                ('settings_truncate', 'public.platform_settings'), ('settings_commit', 'public.settings_pending')) want (name, owner)
 	   LEFT JOIN pg_trigger t ON t.tgname = want.name AND t.tgrelid = to_regclass(want.owner)
 	  WHERE t.tgenabled IS DISTINCT FROM 'A')`
 
@@ -93,7 +93,7 @@ const triggersColumn = `
 // change has no revision, and a revision says nothing.
 const firingColumn = `
 	(SELECT count(*) = 4 FROM pg_trigger t
-	  WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_commits'::regclass)
+	  WHERE t.tgenabled IN ('A', 'O') AND t.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_pending'::regclass)
 	    AND t.tgname IN ('settings_stamp', 'settings_row', 'settings_truncate', 'settings_commit'))`
 
 // headColumns are those of a head, of the row h. The digest of the content is the

@@ -98,7 +98,7 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 	if err != nil {
 		return 0, nil, err
 	}
-	commitID, err := makeEdits(ctx, tx, edits, stands)
+	before, xid, err := makeEdits(ctx, tx, edits, stands)
 	if err != nil {
 		return 0, nil, writeError("change", err)
 	}
@@ -114,8 +114,8 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 	// The revision is given inside COMMIT, so it can only be read after it.
 	var revision Revision
 	err = e.pool.QueryRow(ctx, `
-		SELECT coalesce((SELECT c.revision FROM public.settings_commits c WHERE c.id = $1), h.revision)
-		  FROM public.settings_head h`, commitID).Scan(&revision)
+		SELECT coalesce((SELECT c.revision FROM public.settings_commits c WHERE c.revision > $1 AND c.xid = $2::text::xid8), h.revision)
+		  FROM public.settings_head h`, before, xid).Scan(&revision)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
@@ -158,9 +158,9 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 	return stands, tx.SendBatch(ctx, batch).Close()
 }
 
-// makeEdits makes the edits, and notes in stands what they lead to. It returns the
-// transaction's row in settings_commits, nil if nothing changed.
-func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*Setting) (commitID *int64, err error) {
+// makeEdits makes the edits, and notes in stands what they lead to. It returns
+// what finds the transaction's commit: a revision that is older, and its xid.
+func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*Setting) (before Revision, xid string, err error) {
 	batch := &pgx.Batch{}
 	for _, ed := range edits {
 		if ed.next == nil {
@@ -187,11 +187,10 @@ func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*
 	}
 	// The triggers cannot be turned off between this and COMMIT: that takes a lock
 	// which this transaction's own excludes.
-	batch.Queue(`SELECT ` + firingColumn + `, (SELECT c.id FROM public.settings_commits c
-		WHERE c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp())`).
+	batch.Queue(`SELECT ` + firingColumn + `, h.revision, pg_current_xact_id()::text FROM public.settings_head h`).
 		QueryRow(func(row pgx.Row) error {
 			var firing bool
-			if err := row.Scan(&firing, &commitID); err != nil {
+			if err := row.Scan(&firing, &before, &xid); err != nil {
 				return err
 			}
 			if !firing {
@@ -199,7 +198,7 @@ func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*
 			}
 			return nil
 		})
-	return commitID, tx.SendBatch(ctx, batch).Close()
+	return before, xid, tx.SendBatch(ctx, batch).Close()
 }
 
 func writeStatement(ed edit) string {

@@ -289,7 +289,7 @@ func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 	for _, off := range []string{
 		`ALTER TABLE platform_settings DISABLE TRIGGER ALL`,
 		`ALTER TABLE platform_settings DISABLE TRIGGER settings_row`,
-		`ALTER TABLE settings_commits DISABLE TRIGGER settings_commit`,
+		`ALTER TABLE settings_pending DISABLE TRIGGER settings_commit`,
 		`DROP TRIGGER settings_truncate ON platform_settings`,
 	} {
 		url := pgtest.Database(t)

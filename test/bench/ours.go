@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,15 +130,17 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 }
 
 // acquaint has each pod poll, as it would within a TTL: from then on it knows how
-// large the fleet is, and acknowledges accordingly.
+// large the fleet is, and acknowledges accordingly. Some at a time, as they would.
 func (f *fleet) acquaint(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	var wg sync.WaitGroup
-	for _, p := range f.pods {
-		wg.Go(func() { _ = p.Await(ctx, p.Current().Revision()+1) }) // which is not coming, so it looks
+	for some := range slices.Chunk(f.pods, 25) {
+		ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		var wg sync.WaitGroup
+		for _, p := range some {
+			wg.Go(func() { _ = p.Await(ctx, p.Current().Revision()+1) }) // which is not coming, so it looks
+		}
+		wg.Wait()
+		cancel()
 	}
-	wg.Wait()
 }
 
 // stop stops all at once.

@@ -140,7 +140,7 @@ func open(ctx context.Context, r *report, names ...string) (contenders []*conten
 		{"floor", 0, openFloor},
 		{"floor on our schema", 100, openBareOnOurs},
 		{"ours", 0, openOurs},
-		{"ours without register", 100, openUnregistered},
+		{"ours without register", 0, openUnregistered},
 		{"re-read on each", 0, openReread},
 		{"etcd", 0, openEtcd},
 		{"nats kv", 0, openNATS},
