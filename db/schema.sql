@@ -155,9 +155,7 @@ DECLARE
 BEGIN
   IF EXISTS (SELECT FROM public.settings_pending p
               WHERE p.xid = pg_current_xact_id_if_assigned() AND p.began_at = transaction_timestamp())
-     OR EXISTS (SELECT FROM public.settings_commits c
-                 WHERE c.revision = (SELECT h.revision FROM public.settings_head h LIMIT 1)
-                   AND c.xid = pg_current_xact_id_if_assigned() AND c.began_at = transaction_timestamp()) THEN
+     OR EXISTS (SELECT FROM public.settings_head h WHERE h.xid = pg_current_xact_id_if_assigned()) THEN
     RAISE EXCEPTION 'this transaction has changed settings, and no pod can have that before COMMIT'
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'COMMIT first, then call settings_await.';
   ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -230,6 +228,7 @@ END $_$;
 CREATE FUNCTION public.settings_commit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
     SET lock_timeout TO '5s'
     SET "TimeZone" TO 'UTC'
     SET extra_float_digits TO '1'
@@ -248,8 +247,16 @@ BEGIN
     RETURN NULL;
   END IF;
 
-  UPDATE public.settings_head SET revision = revision + 1
+  UPDATE public.settings_head SET revision = revision + 1, xid = pg_current_xact_id()
+   WHERE only_row AND xid IS DISTINCT FROM pg_current_xact_id()
   RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
+  IF stamped IS NULL THEN
+    -- Its notification is queued; a second one would show every pod a state
+    -- between the two that nobody committed.
+    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
+  END IF;
   INSERT INTO public.settings_commits (revision, at, actor, role, reason)
   VALUES (stamped, numbered,
           coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user), session_user,
@@ -517,6 +524,7 @@ $$;
 CREATE FUNCTION public.settings_stamp() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
     SET "TimeZone" TO 'UTC'
     SET extra_float_digits TO '1'
     AS $$
@@ -561,6 +569,7 @@ END $$;
 CREATE FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
     AS $$
 BEGIN
   IF EXISTS (SELECT FROM public.settings_pending p
@@ -572,15 +581,6 @@ BEGIN
      WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()
        AND p.key = changed_key AND public.settings_same(p.before, p.after);
     RETURN;
-  END IF;
-  IF EXISTS (SELECT FROM public.settings_commits c -- it holds the head, so the last commit is its own
-              WHERE c.revision = (SELECT h.revision FROM public.settings_head h LIMIT 1)
-                AND c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp()) THEN
-    -- Its number is given and its notification queued; a second one would show
-    -- every pod a state between the two that nobody committed.
-    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
   END IF;
   -- An earlier SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock
   -- the head, long before COMMIT.
@@ -688,6 +688,7 @@ CREATE TABLE public.settings_head (
     only_row boolean DEFAULT true NOT NULL,
     revision bigint DEFAULT 0 NOT NULL,
     channel public.settings_channel DEFAULT ('platform_settings_'::text || replace((gen_random_uuid())::text, '-'::text, ''::text)) NOT NULL,
+    xid xid8,
     CONSTRAINT settings_head_only_row CHECK (only_row)
 )
 WITH (fillfactor='10');
@@ -709,6 +710,12 @@ COMMENT ON COLUMN public.settings_head.revision IS 'The last commit''s number; c
 --
 
 COMMENT ON COLUMN public.settings_head.channel IS 'Whoever knows it can overhear and forge. Change it to rotate: pods follow within one TTL.';
+
+--
+-- Name: COLUMN settings_head.xid; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_head.xid IS 'The transaction of the last commit.';
 
 --
 -- Name: settings_members; Type: TABLE; Schema: public; Owner: -

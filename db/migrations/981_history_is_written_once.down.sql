@@ -1,5 +1,6 @@
 DROP TRIGGER IF EXISTS settings_commit ON public.settings_commits;
 DROP TABLE IF EXISTS public.settings_pending;
+ALTER TABLE public.settings_head DROP COLUMN IF EXISTS xid;
 
 UPDATE public.settings_commits c SET id = n.id
   FROM (SELECT revision, coalesce((SELECT max(id) FROM public.settings_commits), 0) + row_number() OVER (ORDER BY revision) AS id

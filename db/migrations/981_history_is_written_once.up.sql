@@ -12,7 +12,10 @@
 -- older than this schema, and look for them.
 
 -- Empty but for transactions that are under way, and so unlogged: a crash ends
--- those. (xid, began_at) is the transaction; a dump that is restored into a new
+-- those. To the planner it is small, and a scan of it cheap; but what was deleted
+-- stays until autovacuum comes, and a transaction may change a thousand keys. So
+-- the functions have enable_seqscan off, and all that they ask for has an index:
+-- else the planner would count the query dear enough to compile it. (xid, began_at) is the transaction; a dump that is restored into a new
 -- cluster could bring old xids along, so the xid is not enough.
 CREATE UNLOGGED TABLE IF NOT EXISTS public.settings_pending (
   xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
@@ -35,6 +38,8 @@ SELECT c.revision, c.at, c.actor, c.role, c.reason, ch.key, ch.before, ch.after
   FROM public.settings_commits c
   JOIN public.settings_changes ch ON ch.revision = c.revision;
 
+ALTER TABLE public.settings_head ADD COLUMN IF NOT EXISTS xid xid8;
+COMMENT ON COLUMN public.settings_head.xid IS 'The transaction of the last commit.';
 ALTER TABLE public.settings_changes
   DROP CONSTRAINT IF EXISTS settings_changes_pkey,
   ALTER COLUMN commit_id DROP NOT NULL,
@@ -48,7 +53,7 @@ ALTER TABLE public.settings_commits
   ADD CONSTRAINT settings_commits_pkey PRIMARY KEY (revision);
 
 CREATE OR REPLACE FUNCTION public.settings_stamp() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 DECLARE
   original jsonb;
@@ -87,7 +92,7 @@ END $$;
 -- Notes one key's change. Whoever could call it could forge history, so nobody
 -- may but the triggers' owner.
 CREATE OR REPLACE FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
   IF EXISTS (SELECT FROM public.settings_pending p
               WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()) THEN
@@ -98,15 +103,6 @@ BEGIN
      WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()
        AND p.key = changed_key AND public.settings_same(p.before, p.after);
     RETURN;
-  END IF;
-  IF EXISTS (SELECT FROM public.settings_commits c -- it holds the head, so the last commit is its own
-              WHERE c.revision = (SELECT h.revision FROM public.settings_head h LIMIT 1)
-                AND c.xid = pg_current_xact_id() AND c.began_at = transaction_timestamp()) THEN
-    -- Its number is given and its notification queued; a second one would show
-    -- every pod a state between the two that nobody committed.
-    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
   END IF;
   -- An earlier SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock
   -- the head, long before COMMIT.
@@ -122,7 +118,7 @@ END $$;
 -- limit is 8000 bytes, and one over it would roll the writer back: then it
 -- carries the revision alone, and pods read the table.
 CREATE OR REPLACE FUNCTION public.settings_commit() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET lock_timeout = '5s' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 DECLARE
   changes  bigint;
@@ -138,8 +134,16 @@ BEGIN
     RETURN NULL;
   END IF;
 
-  UPDATE public.settings_head SET revision = revision + 1
+  UPDATE public.settings_head SET revision = revision + 1, xid = pg_current_xact_id()
+   WHERE only_row AND xid IS DISTINCT FROM pg_current_xact_id()
   RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
+  IF stamped IS NULL THEN
+    -- Its notification is queued; a second one would show every pod a state
+    -- between the two that nobody committed.
+    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
+  END IF;
   INSERT INTO public.settings_commits (revision, at, actor, role, reason)
   VALUES (stamped, numbered,
           coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user), session_user,
@@ -209,9 +213,7 @@ DECLARE
 BEGIN
   IF EXISTS (SELECT FROM public.settings_pending p
               WHERE p.xid = pg_current_xact_id_if_assigned() AND p.began_at = transaction_timestamp())
-     OR EXISTS (SELECT FROM public.settings_commits c
-                 WHERE c.revision = (SELECT h.revision FROM public.settings_head h LIMIT 1)
-                   AND c.xid = pg_current_xact_id_if_assigned() AND c.began_at = transaction_timestamp()) THEN
+     OR EXISTS (SELECT FROM public.settings_head h WHERE h.xid = pg_current_xact_id_if_assigned()) THEN
     RAISE EXCEPTION 'this transaction has changed settings, and no pod can have that before COMMIT'
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'COMMIT first, then call settings_await.';
   ELSIF current_setting('transaction_isolation') <> 'read committed' THEN

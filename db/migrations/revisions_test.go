@@ -319,8 +319,9 @@ func TestAnOpenTransactionDelaysNoOtherKeysWriter(t *testing.T) {
 
 func TestChangesAfterTheCommitWasNumberedAreRefused(t *testing.T) {
 	conn := pgtest.Connect(t, pgtest.Database(t))
-	pgtest.Exec(t, conn, `BEGIN; UPDATE platform_settings SET value_bool = true; SET CONSTRAINTS ALL IMMEDIATE`)
-	_, err := conn.Exec(t.Context(), `UPDATE platform_settings SET description = 'more'`)
+	pgtest.Exec(t, conn, `BEGIN; UPDATE platform_settings SET value_bool = true; SET CONSTRAINTS ALL IMMEDIATE;
+		UPDATE platform_settings SET description = 'more'`)
+	_, err := conn.Exec(t.Context(), `COMMIT`)
 	if err == nil || !strings.Contains(err.Error(), "SET CONSTRAINTS") {
 		t.Errorf("%v, want it refused: a second revision would show pods half a commit", err)
 	}
