@@ -11,6 +11,24 @@
 -- and the trigger on settings_commits that does nothing are for pods that are
 -- older than this schema, and look for them.
 
+-- Pods ask the tables in one order and writers in another, so whoever held some
+-- and waited for others could lock up with either. This waits for the first one
+-- only, and gives it back where the rest is not free.
+DO $$ BEGIN
+  LOOP
+    BEGIN
+      LOCK TABLE public.platform_settings;
+      LOCK TABLE public.settings_head, public.settings_commits, public.settings_changes NOWAIT;
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() > transaction_timestamp() + interval '1 minute' THEN
+        RAISE;
+      END IF;
+      PERFORM pg_sleep(0.02);
+    END;
+  END LOOP;
+END $$;
+
 -- Empty but for transactions that are under way, and so unlogged: a crash ends
 -- those. To the planner it is small, and a scan of it cheap; but what was deleted
 -- stays until autovacuum comes, and a transaction may change a thousand keys. So

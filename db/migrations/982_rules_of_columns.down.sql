@@ -36,3 +36,8 @@ ALTER TABLE public.settings_head
 DROP FUNCTION IF EXISTS public.settings_well_known_kind(text, boolean, bigint, text, timestamptz);
 DROP DOMAIN IF EXISTS public.settings_key, public.settings_float, public.settings_text, public.settings_time,
   public.settings_json, public.settings_description, public.settings_channel;
+
+ALTER FUNCTION public.settings_stamp() SECURITY DEFINER; -- to be compiled anew
+ALTER FUNCTION public.settings_row() SECURITY DEFINER;
+ALTER FUNCTION public.settings_truncate() SECURITY DEFINER;
+ALTER FUNCTION public.settings_commit() SECURITY DEFINER;

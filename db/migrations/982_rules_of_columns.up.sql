@@ -3,6 +3,24 @@
 -- commit cost. A domain's rules are parsed once a session, and run where the
 -- column is written. The rules and their names stay.
 
+-- Pods ask the tables in one order and writers in another, so whoever held some
+-- and waited for others could lock up with either. This waits for the first one
+-- only, and gives it back where the rest is not free.
+DO $$ BEGIN
+  LOOP
+    BEGIN
+      LOCK TABLE public.platform_settings;
+      LOCK TABLE public.settings_head NOWAIT;
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() > transaction_timestamp() + interval '1 minute' THEN
+        RAISE;
+      END IF;
+      PERFORM pg_sleep(0.02);
+    END;
+  END LOOP;
+END $$;
+
 DO $$ BEGIN
   CREATE DOMAIN public.settings_key AS text COLLATE "C"
     CONSTRAINT platform_settings_key_format CHECK (VALUE ~ '^[a-z][a-z0-9_.]{0,126}$');
@@ -72,3 +90,10 @@ ALTER TABLE public.platform_settings
   DROP CONSTRAINT IF EXISTS platform_settings_well_known_kind,
   ADD CONSTRAINT platform_settings_well_known_kind
     CHECK (public.settings_well_known_kind(key, value_bool, value_int, value_text, value_time));
+
+-- Sessions that have compiled these for rows of the types before would fail from
+-- now on. To be altered makes them compile anew.
+ALTER FUNCTION public.settings_stamp() SECURITY DEFINER;
+ALTER FUNCTION public.settings_row() SECURITY DEFINER;
+ALTER FUNCTION public.settings_truncate() SECURITY DEFINER;
+ALTER FUNCTION public.settings_commit() SECURITY DEFINER;

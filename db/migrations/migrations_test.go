@@ -5,7 +5,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -114,11 +116,7 @@ func TestRunningTheFilesAgainChangesNothing(t *testing.T) {
 	}
 	schemaBefore := schema(t, url)
 	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet", "981_history_is_written_once", "982_rules_of_columns", "976_platform_settings"} {
-		sql, err := os.ReadFile(file + ".up.sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pgtest.Exec(t, conn, string(sql))
+		up(t, conn, file)
 	}
 	if err := conn.QueryRow(t.Context(), contents).Scan(&after); err != nil {
 		t.Fatal(err)
@@ -183,4 +181,65 @@ func TestUpStopsWaitingWhenItsContextEnds(t *testing.T) {
 		t.Error("no error")
 	}
 	pgtest.Exec(t, conn, `ROLLBACK`)
+}
+
+// A deadlock would leave the schema half way, and marked dirty.
+func TestMigratingUnderPodsAndWritersNeverDeadlocks(t *testing.T) {
+	for range 3 {
+		url := pgtest.Empty(t)
+		conn := pgtest.Connect(t, url)
+		for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet"} {
+			up(t, conn, file)
+		}
+		pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) SELECT 'k' || i, i FROM generate_series(1, 500) i`)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		var busy sync.WaitGroup
+		var statements atomic.Int64
+		for _, sql := range []string{
+			// As a pod reads, and as one polls.
+			`SELECT h.revision, (SELECT c.at FROM settings_commits c WHERE c.revision = h.revision), s.key,
+				(SELECT max(ch.revision) FROM settings_changes ch WHERE ch.key = s.key)
+			   FROM (SELECT revision FROM settings_head LIMIT 1) h LEFT JOIN platform_settings s ON true`,
+			`SELECT h.revision, (SELECT count(*) FROM platform_settings), (SELECT max(c.at) FROM settings_commits c) FROM settings_head h`,
+			`UPDATE platform_settings SET value_int = value_int + 1 WHERE key = 'k1'`,
+			`UPDATE platform_settings SET value_int = value_int + 1 WHERE key IN ('k2', 'k3')`,
+		} {
+			other := pgtest.Connect(t, url)
+			busy.Go(func() {
+				for ctx.Err() == nil {
+					if _, err := other.Exec(t.Context(), sql); err != nil {
+						t.Errorf("%s: %v", sql, err)
+						return
+					}
+					statements.Add(1)
+				}
+			})
+		}
+		for _, file := range []string{"981_history_is_written_once", "982_rules_of_columns"} {
+			before := statements.Load()
+			for statements.Load() < before+40 && !t.Failed() {
+				time.Sleep(time.Millisecond)
+			}
+			up(t, conn, file)
+		}
+		cancel()
+		busy.Wait()
+		var revision, commits, pending int
+		err := conn.QueryRow(t.Context(), `SELECT (SELECT revision FROM settings_head),
+			(SELECT count(DISTINCT revision) FROM settings_history), (SELECT count(*) FROM settings_pending)`).Scan(&revision, &commits, &pending)
+		if err != nil || commits != revision || pending != 0 {
+			t.Errorf("revision %d, %d commits in the history, %d changes pending, %v", revision, commits, pending, err)
+		}
+	}
+}
+
+// up runs one file.
+func up(t *testing.T, conn *pgx.Conn, file string) {
+	t.Helper()
+	sql, err := os.ReadFile(file + ".up.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, conn, string(sql))
 }
