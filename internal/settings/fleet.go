@@ -156,7 +156,7 @@ func (e *Engine) readFleet(ctx context.Context, revision Revision) (Fleet, error
 		}
 		f.age = orZero(age)
 		if now := e.Current(); e.member != nil && p.instance == e.member.instance && now.source == SourceDatabase && now.revision != p.Revision {
-			p.Revision, p.AppliedAt = now.revision, time.Time{} // its acknowledgement is still under way
+			p.Revision, appliedAt = now.revision, nil // its acknowledgement is still under way
 		}
 		p.AppliedAt, p.LastSeen, p.ClosedAt = orZero(appliedAt), orZero(lastSeen), orZero(closedAt)
 		if p.Lag = max(0, int64(f.Revision-p.Revision)); p.Lag > 0 {

@@ -248,6 +248,27 @@ func TestAPodAcknowledgesWhatRequestsRead(t *testing.T) {
 	}
 }
 
+// A pod knows of itself what it has not acknowledged yet.
+func TestAReportGivesNoRevisionTheTimeOfAnother(t *testing.T) {
+	url := pgtest.Database(t)
+	e := fleet(t, url, 1, nil)[0]
+	for i := range 5 {
+		before := await(t, e, 0, patience).Pods[0].AppliedAt
+		revision, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: i%2 == 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := e.Fleet(t.Context(), revision)
+		if err != nil || !f.Converged {
+			t.Fatalf("%+v, %v", f, err)
+		}
+		if p := f.Pods[0]; !p.AppliedAt.IsZero() && !p.AppliedAt.After(before) {
+			t.Errorf("revision %d since %v, when it had another", p.Revision, p.AppliedAt)
+		}
+		until(t, "it has acknowledged", func() bool { return !await(t, e, revision, patience).Pods[0].AppliedAt.IsZero() })
+	}
+}
+
 // A fleet that cannot be asked after is unknown, and never converged; the pods
 // themselves go on as ever.
 func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
