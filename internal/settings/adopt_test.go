@@ -30,7 +30,7 @@ func TestAReadIsAdoptedOnlyIfItIsNews(t *testing.T) {
 			e, _ := newEngine(t, "postgres://127.0.0.1:1/none", nil)
 			e.publish(test.current)
 			e.adopt(&reading{
-				revision: test.revision, base: began, adopted: make(chan struct{}),
+				revision: test.revision, base: began,
 				settings: map[string]*Setting{"k": {Key: "k", digest: test.digest}},
 			})
 			now := e.Current()

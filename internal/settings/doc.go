@@ -9,14 +9,16 @@
 // [Engine] holds the current one behind an atomic pointer. Reading is a load of
 // that pointer; a commit is in force on this pod when the pointer has moved.
 //
-//	COMMIT ──▶ NOTIFY ──▶ listener ──┐
-//	                                 ├──▶ inbox ──▶ Engine.Run ──▶ atomic pointer ──▶ requests
-//	table  ◀── every TTL ── poller ──┘             (the one writer)
+//	COMMIT ──▶ NOTIFY ──▶ listener ── apply ──┐
+//	                                          ├──▶ atomic pointer ──▶ requests
+//	table  ◀── every TTL ── poller ── adopt ──┘
+//
+// Apply and adopt make the next snapshot from the current one, one at a time.
 //
 // # How a commit arrives
 //
 // The notification carries the changed rows. If its revision is the snapshot's
-// plus one, the writer applies them: no query. In every other case (a gap, a
+// plus one, they are applied: no query. In every other case (a gap, a
 // commit too large to carry, an unreadable payload) the poller reads the whole
 // table in one statement, which is one consistent state (PostgreSQL manual,
 // 13.2.1 Read Committed).

@@ -82,10 +82,10 @@ type Engine struct {
 	initial *bool     // MAINTENANCE_MODE
 	running atomic.Bool
 
+	writing   sync.Mutex // held by who makes the next state from the current one
 	state     atomic.Pointer[state]
 	confirmed atomic.Pointer[time.Time] // as of when the database last confirmed the snapshot
 	fleetSize atomic.Pointer[fleetSize] // as of the last poll; nil: not known
-	inbox     chan event                // to the writer
 	listener  *listener                 // nil: none
 	poller    *poller
 	member    *member // nil: takes no part in the fleet
@@ -121,7 +121,6 @@ func New(c Config) (*Engine, error) {
 		lastGood:     c.LastGoodFile,
 		maxStaleness: c.MaxStaleness,
 		initial:      c.Maintenance,
-		inbox:        make(chan event, inboxSize),
 		problems:     map[string]string{},
 	}
 	if e.log == nil {
@@ -152,7 +151,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.loadLastGood()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { e.write(ctx); return nil })
 	if e.lastGood != "" {
 		group.Go(func() error { e.keepLastGood(ctx); return nil })
 	}
@@ -239,8 +237,8 @@ func (e *Engine) Await(ctx context.Context, revision Revision) error {
 
 func (e *Engine) listening() bool { return e.listener != nil && e.listener.live.Load() }
 
-// publish makes a snapshot the current one and wakes who waits for it. Only the
-// writer calls it (and New's handles, before there is a writer).
+// publish makes a snapshot the current one and wakes who waits for it. The caller
+// holds writing (but for New's handles, before anything runs).
 func (e *Engine) publish(s *Snapshot) {
 	old := e.state.Swap(&state{s, make(chan struct{})})
 	close(old.superseded)

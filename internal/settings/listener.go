@@ -37,7 +37,7 @@ var (
 	errElse     = errors.New("LISTEN_DATABASE_URL leads to another database than DATABASE_URL")
 )
 
-// listener hears commits and hands them to the writer. Each connection is a
+// listener hears commits and puts them in force. Each connection is a
 // pgxlisten.Listener of its own, since the channel's name is read anew on each.
 type listener struct {
 	engine *Engine
@@ -183,8 +183,8 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database 
 	return conn, channel, database, nil
 }
 
-// handler is what pgxlisten calls, on its read loop: it only decodes and hands
-// over.
+// handler is what pgxlisten calls, on its read loop: nothing here waits for the
+// database but the first read.
 type handler struct {
 	l       *listener
 	mute    *time.Timer // ends the connection where LISTEN is not answered
@@ -202,9 +202,7 @@ func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) e
 		return err
 	}
 	r.heard = true
-	if !h.l.engine.deliver(ctx, r) {
-		return ctx.Err()
-	}
+	h.l.engine.adopt(r)
 	h.l.engine.poller.owe()
 	h.l.hear(r.revision)
 	h.wasLive = true
@@ -213,9 +211,9 @@ func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) e
 	return nil
 }
 
-// HandleNotification hands a commit to the writer. A payload that cannot be read
+// HandleNotification puts a commit in force. A payload that cannot be read
 // is no reason to drop the connection: the table is the truth, so it is read.
-func (h *handler) HandleNotification(ctx context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
+func (h *handler) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
 	e := h.l.engine
 	c, err := parseNotification(n.Payload)
 	if err != nil {
@@ -225,7 +223,7 @@ func (h *handler) HandleNotification(ctx context.Context, n *pgconn.Notification
 	}
 	e.metrics.heard.Inc()
 	h.l.hear(c.revision)
-	e.send(ctx, event{commit: c})
+	e.apply(c)
 	return nil
 }
 

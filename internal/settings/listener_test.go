@@ -84,7 +84,6 @@ func TestACommitJustBeforeListenIsInTheSnapshot(t *testing.T) {
 	// No poller: what is seen, the listener brought.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go e.write(ctx)
 	go e.listener.run(ctx)
 	s := awaitSnapshot(t, e, "the first snapshot", func(s *Snapshot) bool { return s.Source() == SourceDatabase })
 	if !flipped || !s.Maintenance().Enabled {

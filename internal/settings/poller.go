@@ -243,7 +243,7 @@ func (p *poller) checkHearing() {
 	p.unheard = 0
 }
 
-// read reads the whole table and has the writer adopt it.
+// read reads the whole table and adopts it.
 func (p *poller) read(ctx context.Context) error {
 	var r *reading
 	err := p.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
@@ -253,6 +253,6 @@ func (p *poller) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.engine.deliver(ctx, r)
+	p.engine.adopt(r)
 	return nil
 }

@@ -131,7 +131,7 @@ const settingColumns = `
 // else it guesses hundreds, and JIT-compiles the query for 70 ms.
 func (e *Engine) read(ctx context.Context, conn *pgx.Conn) (*reading, error) {
 	e.metrics.reads.Inc()
-	r := &reading{began: time.Now(), base: e.Current(), settings: map[string]*Setting{}, adopted: make(chan struct{})}
+	r := &reading{began: time.Now(), base: e.Current(), settings: map[string]*Setting{}}
 	rows, err := conn.Query(ctx, `
 		SELECT h.revision, (SELECT c.at FROM public.settings_commits c WHERE c.revision = h.revision), `+baseColumn+`,
 		       pg_is_in_recovery(), s.key IS NOT NULL, `+settingColumns+`
@@ -164,20 +164,6 @@ func (e *Engine) read(ctx context.Context, conn *pgx.Conn) (*reading, error) {
 		return nil, fmt.Errorf("read the settings: %w", errNoHead)
 	}
 	return r, nil
-}
-
-// deliver hands a reading to the writer and waits until it has dealt with it;
-// false if ctx ended first.
-func (e *Engine) deliver(ctx context.Context, r *reading) bool {
-	if !e.send(ctx, event{reading: r}) {
-		return false
-	}
-	select {
-	case <-r.adopted:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // settingRow is where a row of the table is scanned to; everything may be null,

@@ -1,21 +1,10 @@
 package settings
 
 import (
-	"context"
 	"time"
 
 	"go.uber.org/zap"
 )
-
-// inboxSize lets the listener hand over a burst without waiting for the writer,
-// who then applies it in one go.
-const inboxSize = 256
-
-// event is what the writer gets: a commit from the listener, or a reading.
-type event struct {
-	commit  *commit
-	reading *reading
-}
 
 // reading is a full read of the table.
 type reading struct {
@@ -23,90 +12,37 @@ type reading struct {
 	settings map[string]*Setting
 	at       *time.Time // when the last commit was made
 	began    time.Time
-	base     *Snapshot     // the current one then
-	baseAt   *time.Time    // when the commit was made that has its revision here
-	heard    bool          // on the listener's own connection
-	adopted  chan struct{} // closed when the writer has dealt with it
+	base     *Snapshot  // the current one then
+	baseAt   *time.Time // when the commit was made that has its revision here
+	heard    bool       // on the listener's own connection
 }
 
-// send hands an event to the writer; false if ctx ended first.
-func (e *Engine) send(ctx context.Context, ev event) bool {
-	select { // there is nearly always room: no need to wait for two things
-	case e.inbox <- ev:
-		return true
-	default:
-	}
-	select {
-	case e.inbox <- ev:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// write is the one writer of the snapshot.
-func (e *Engine) write(ctx context.Context) {
-	for {
-		var ev event
-		select {
-		case ev = <-e.inbox:
-		case <-ctx.Done():
-			return
-		}
-		for more := true; more; {
-			if ev.reading != nil {
-				e.adopt(ev.reading)
-				more = false
-				continue
-			}
-			ev, more = e.apply(ev.commit)
-		}
-	}
-}
-
-// apply puts a commit in force, and with it the ones that wait right behind it
-// in the inbox: one copy of the map for a burst. It returns the event that ended
-// the burst, if there was one.
-func (e *Engine) apply(first *commit) (next event, more bool) {
+// apply puts a commit in force, on the goroutine that heard it: every hop to
+// another is one that each pod of the fleet makes at the same moment.
+func (e *Engine) apply(c *commit) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
 	current := e.Current()
-	revision, at, c := current.revision, current.at, first
-	var changes []change
-	for {
-		switch {
-		case current.source == SourceDatabase && c.revision == revision+1 && c.changes != nil:
-			revision, at = c.revision, c.at
-			changes = append(changes, c.changes...)
-			e.metrics.commits.Inc()
-			e.metrics.observeDelay(c.at)
-		case current.source == SourceDatabase && c.revision <= revision:
-			e.metrics.old.Inc()
-		default: // a gap, or too large to carry
-			e.metrics.gaps.Inc()
-			e.poller.refresh()
-		}
-		select {
-		case next = <-e.inbox:
-			if next.commit != nil {
-				c = next.commit
-				continue
-			}
-			more = true
-		default:
-		}
-		break
-	}
-	if revision != current.revision {
-		e.publish(current.with(revision, at, changes, e.slots))
+	switch {
+	case current.source == SourceDatabase && c.revision == current.revision+1 && c.changes != nil:
+		e.publish(current.with(c.revision, c.at, c.changes, e.slots))
+		e.metrics.commits.Inc()
+		e.metrics.observeDelay(c.at)
 		e.checkKinds()
+	case current.source == SourceDatabase && c.revision <= current.revision:
+		e.metrics.old.Inc()
+	default: // a gap, or too large to carry
+		e.metrics.gaps.Inc()
+		e.poller.refresh()
 	}
-	return next, more
 }
 
 // adopt puts a full read in force, if it is news. A read takes time, and commits
 // may have been applied meanwhile: base, the snapshot when the read began, tells
 // an answer that is merely late from a database that went back.
 func (e *Engine) adopt(r *reading) {
-	defer close(r.adopted)
+	e.writing.Lock()
+	defer e.writing.Unlock()
 	current := e.Current()
 	next := newSnapshot(r.revision, SourceDatabase, r.settings, e.slots)
 	next.at, next.lineage = orZero(r.at), current.lineage
