@@ -37,10 +37,10 @@ type Maintenance struct {
 	switched time.Time // when the switch last moved
 }
 
-func maintenanceOf(settings map[string]*Setting) Maintenance {
+func maintenanceOf(lookup func(key string) *Setting) Maintenance {
 	value := func(key string) Value {
-		if s := settings[key]; s != nil {
-			return s.Value
+		if setting := lookup(key); setting != nil {
+			return setting.Value
 		}
 		return Value{}
 	}
@@ -56,8 +56,8 @@ func maintenanceOf(settings map[string]*Setting) Maintenance {
 	if v := value(KeyMaintenanceEndsAt); v.kind == KindTime {
 		m.EndsAt = v.Time()
 	}
-	if s := settings[KeyMaintenanceMode]; s != nil {
-		m.switched = s.UpdatedAt
+	if mode := lookup(KeyMaintenanceMode); mode != nil {
+		m.switched = mode.UpdatedAt
 	}
 	return m
 }

@@ -3,6 +3,7 @@ package settings
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,10 +27,11 @@ func (s Source) Known() bool { return s == SourceDatabase || s == SourceFile }
 type Snapshot struct {
 	revision    Revision
 	source      Source
-	settings    map[string]*Setting
-	slots       []*Value  // what each handle reads; nil: its fallback
-	at          time.Time // when the commit of that revision was made, by the database's clock; zero: not known
-	digest      int64     // XOR of the rows' digests; the database computes the same in one query
+	rows        []*Setting     // ordered by key
+	index       map[string]int // of rows, by key; shared with the snapshots that hold the same keys
+	slots       []*Value       // what each handle reads; nil: its fallback
+	at          time.Time      // when the commit of that revision was made, by the database's clock; zero: not known
+	digest      int64          // XOR of the rows' digests; the database computes the same in one query
 	maintenance Maintenance
 
 	// lineage counts how often the database went back. Revisions compare only
@@ -37,14 +39,25 @@ type Snapshot struct {
 	lineage int
 }
 
-// newSnapshot takes ownership of settings.
+// newSnapshot is of settings by key.
 func newSnapshot(revision Revision, source Source, settings map[string]*Setting, slots []slotKey) *Snapshot {
-	s := &Snapshot{revision: revision, source: source, settings: settings}
-	for _, setting := range settings {
+	s := &Snapshot{revision: revision, source: source, rows: slices.SortedFunc(maps.Values(settings), byKey)}
+	for _, setting := range s.rows {
 		s.digest ^= setting.digest
 	}
-	s.maintenance = maintenanceOf(settings)
+	s.index = indexOf(s.rows)
+	s.maintenance = maintenanceOf(s.Lookup)
 	return s.withSlots(slots)
+}
+
+func byKey(a, b *Setting) int { return strings.Compare(a.Key, b.Key) }
+
+func indexOf(rows []*Setting) map[string]int {
+	index := make(map[string]int, len(rows))
+	for i, setting := range rows {
+		index[setting.Key] = i
+	}
+	return index
 }
 
 // withSlots is the same snapshot with the handles' values found anew.
@@ -52,26 +65,40 @@ func (s *Snapshot) withSlots(slots []slotKey) *Snapshot {
 	next := *s
 	next.slots = make([]*Value, len(slots))
 	for i, slot := range slots {
-		if setting, ok := s.settings[slot.key]; ok && setting.Value.kind == slot.kind {
+		if setting := s.Lookup(slot.key); setting != nil && setting.Value.kind == slot.kind {
 			next.slots[i] = &setting.Value
 		}
 	}
 	return &next
 }
 
-// with is the snapshot after some commits, the last of which is revision.
-func (s *Snapshot) with(revision Revision, at time.Time, changes []change, slots []slotKey) *Snapshot {
-	next := maps.Clone(s.settings)
-	for _, c := range changes {
-		if c.setting == nil {
-			delete(next, c.key)
-		} else {
-			next[c.key] = c.setting
+// with is the snapshot after a commit. Where that only gives settings another
+// value, which is nearly always, a copy of the rows is all that it costs.
+func (s *Snapshot) with(c *commit, slots []slotKey) *Snapshot {
+	next := *s
+	next.revision, next.at, next.rows = c.revision, c.at, slices.Clone(s.rows)
+	for _, ch := range c.changes {
+		i, found := slices.BinarySearchFunc(next.rows, ch.key, func(s *Setting, key string) int { return strings.Compare(s.Key, key) })
+		if found {
+			next.digest ^= next.rows[i].digest
+		}
+		if ch.setting != nil {
+			next.digest ^= ch.setting.digest
+		}
+		switch {
+		case found && ch.setting != nil:
+			next.rows[i] = ch.setting
+		case found:
+			next.rows, next.index = slices.Delete(next.rows, i, i+1), nil
+		case ch.setting != nil:
+			next.rows, next.index = slices.Insert(next.rows, i, ch.setting), nil
 		}
 	}
-	n := newSnapshot(revision, s.source, next, slots)
-	n.at, n.lineage = at, s.lineage
-	return n
+	if next.index == nil {
+		next.index = indexOf(next.rows)
+	}
+	next.maintenance = maintenanceOf(next.Lookup)
+	return next.withSlots(slots)
 }
 
 // differs says whether a database has the snapshot's revision from another commit
@@ -87,25 +114,20 @@ func (s *Snapshot) Revision() Revision { return s.revision }
 func (s *Snapshot) Source() Source { return s.source }
 
 // Len is the number of settings.
-func (s *Snapshot) Len() int { return len(s.settings) }
+func (s *Snapshot) Len() int { return len(s.rows) }
 
 // Lookup finds a setting by its key; nil if there is none. The caller must not
 // change it.
-func (s *Snapshot) Lookup(key string) *Setting { return s.settings[key] }
+func (s *Snapshot) Lookup(key string) *Setting {
+	if i, ok := s.index[key]; ok {
+		return s.rows[i]
+	}
+	return nil
+}
 
 // All lists the settings, ordered by key. The caller owns the slice, not the
 // settings.
-func (s *Snapshot) All() []*Setting {
-	return slices.SortedFunc(maps.Values(s.settings), func(a, b *Setting) int {
-		switch {
-		case a.Key < b.Key:
-			return -1
-		case a.Key > b.Key:
-			return 1
-		}
-		return 0
-	})
-}
+func (s *Snapshot) All() []*Setting { return slices.Clone(s.rows) }
 
 // Maintenance is the maintenance as of the snapshot. The caller must not change
 // it.

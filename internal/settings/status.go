@@ -97,7 +97,7 @@ func (e *Engine) checkKinds() {
 	var wrong []string
 	current := e.Current()
 	for i, slot := range e.slots {
-		if s := current.settings[slot.key]; s != nil && current.slots[i] == nil {
+		if s := current.Lookup(slot.key); s != nil && current.slots[i] == nil {
 			wrong = append(wrong, fmt.Sprintf("setting %q is of kind %s, the program expects %s", slot.key, s.Value.kind, slot.kind))
 		}
 	}

@@ -171,6 +171,6 @@ func (e *Engine) SetMaintenance(ctx context.Context, by Author, m Maintenance) (
 		}
 		return edits, nil
 	})
-	stands := maintenanceOf(after)
+	stands := maintenanceOf(func(key string) *Setting { return after[key] })
 	return revision, &stands, err
 }

@@ -25,7 +25,7 @@ func (e *Engine) apply(c *commit) {
 	current := e.Current()
 	switch {
 	case current.source == SourceDatabase && c.revision == current.revision+1 && c.changes != nil:
-		e.publish(current.with(c.revision, c.at, c.changes, e.slots))
+		e.publish(current.with(c, e.slots))
 		e.metrics.commits.Inc()
 		e.metrics.observeDelay(c.at)
 		e.checkKinds()
