@@ -285,6 +285,9 @@ BEGIN
   IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
+  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge it at once
+    message := left(message, -1) || ', "wait" : true}';
+  END IF;
   PERFORM pg_notify(announce, message);
   RETURN NULL;
 END $$;

@@ -36,6 +36,11 @@ func wait(seconds string) http.Header { return http.Header{"Prefer": {"wait=" + 
 
 func TestAWriteThatWaitsAnswersWhenTheWholeFleetHasIt(t *testing.T) {
 	s, conn := withStranger(t)
+	var channel string
+	if err := conn.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, conn, `LISTEN `+channel)
 	for i, r := range []request{
 		{method: "PUT", path: "/api/v1/admin/settings/k", token: adminToken, body: `{"value":1,"kind":"int"}`},
 		{method: "PUT", path: "/api/v1/admin/settings/k", token: operatorToken, body: `{"value":2}`},
@@ -58,6 +63,9 @@ func TestAWriteThatWaitsAnswersWhenTheWholeFleetHasIt(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		}
 		acknowledge(t, conn, revision)
+		if n, err := conn.WaitForNotification(t.Context()); err != nil || !strings.Contains(n.Payload, `"wait" : true`) {
+			t.Errorf("%s %s: pods are not told that somebody waits: %v %v", r.method, r.path, n, err)
+		}
 		a := <-answered
 		want := 200
 		if i == 0 {

@@ -178,7 +178,7 @@ func (s *Server) deleteSetting(c echo.Context) error {
 }
 
 func authorOf(c echo.Context, reason *string) settings.Author {
-	return settings.Author{Actor: callerOf(c).name, Reason: orZero(reason)}
+	return settings.Author{Actor: callerOf(c).name, Reason: orZero(reason), Awaits: c.Get(waitKey) != nil}
 }
 
 // snapshot is the current one, once there is one from the database or the

@@ -189,6 +189,43 @@ func TestABurstOfCommitsCostsFewAcknowledgements(t *testing.T) {
 	}
 }
 
+// In a large fleet, commit after commit must not cost each pod an acknowledgement
+// of each: but for those that somebody waits for.
+func TestAcknowledgementsRestUnlessSomebodyWaits(t *testing.T) {
+	e, _ := newEngine(t, "postgres://127.0.0.1:1/none", func(c *Config) { c.Pod = "pod-1" })
+	e.fleetSize.Store(&fleetSize{current: 1000})
+	e.publish(newSnapshot(1, SourceDatabase, nil, nil))
+	p := e.poller
+	prompt := func() bool { return !p.dueAt.IsZero() && time.Until(p.dueAt) <= 2*mostModesty }
+
+	if !prompt() {
+		t.Error("the first one rests")
+	}
+	p.rest()
+	e.apply(&commit{revision: 2, changes: []change{}})
+	if prompt() || p.dueAt.Before(p.rested) || time.Until(p.rested) < mostRest/4 {
+		t.Errorf("the second one is due at %v, with nobody waiting, and rested at %v", p.dueAt, p.rested)
+	}
+	e.apply(&commit{revision: 3, changes: []change{}, awaited: true})
+	if !prompt() {
+		t.Error("one that is waited for rests")
+	}
+	p.rest()
+	e.apply(&commit{revision: 5, awaited: true}) // too large to carry
+	if !p.dueAt.IsZero() {
+		t.Error("what is not in force is to be acknowledged")
+	}
+	e.adopt(&reading{revision: 5, base: e.Current()})
+	if !prompt() {
+		t.Error("one that is waited for, and had to be read, rests")
+	}
+	p.rest()
+	e.apply(&commit{revision: 5, changes: []change{}, awaited: true}) // the poll was first
+	if !prompt() {
+		t.Error("one that is waited for, and was read before it was heard, rests")
+	}
+}
+
 // A pod is in the register before it reads for the first time, on whichever of
 // its connections: no commit can fall between.
 func TestAPodJoinsBeforeItReads(t *testing.T) {

@@ -19,6 +19,13 @@ const (
 	mostModesty      = 125 * time.Millisecond
 )
 
+// After one, the next that nobody waits for rests, so that commit after commit
+// costs the fleet some hundred acknowledgements a second, however large it is.
+const (
+	acknowledgeRest = 2 * time.Millisecond // a pod
+	mostRest        = 2 * time.Second
+)
+
 // member is this pod in the fleet's register: what it says of itself, so that
 // others can tell who has a commit in force. Nothing waits for it, and its
 // failure degrades the report, not the pod.

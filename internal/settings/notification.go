@@ -25,6 +25,7 @@ type notification struct {
 		UpdatedBy   string          `json:"updated_by"`
 		Digest      int64           `json:"digest"`
 	} `json:"changes"`
+	Wait bool `json:"wait"`
 }
 
 // parseNotification reads a payload. Anything it cannot read whole is an error:
@@ -40,7 +41,7 @@ func parseNotification(payload string) (*commit, error) {
 	if n.Revision < 1 {
 		return nil, errors.New("notification: no revision")
 	}
-	c := &commit{revision: n.Revision, at: n.At}
+	c := &commit{revision: n.Revision, at: n.At, awaited: n.Wait}
 	for _, ch := range n.Changes {
 		if ch.Deleted {
 			c.changes = append(c.changes, change{key: ch.Key})
@@ -105,7 +106,9 @@ func scanNotification(payload string) *commit {
 		s.literal(`}`)
 		c.changes = append(c.changes, change{key, setting})
 	}
-	s.literal(`]}`)
+	if c.awaited = s.has(`], "wait" : true}`); !c.awaited {
+		s.literal(`]}`)
+	}
 	if s.failed || s.rest != "" || c.revision < 1 {
 		return nil
 	}

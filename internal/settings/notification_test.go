@@ -45,6 +45,7 @@ func TestTheShortWayThroughAPayloadIsTakenAndLeadsToTheSame(t *testing.T) {
 		{`INSERT INTO platform_settings (key, value_time) VALUES ('e', '2030-01-31 08:00:00.123456+02')`, false},
 		{`INSERT INTO platform_settings (key, value_json) VALUES ('f', '{"a": [1.0, "x"]}')`, false},
 		{`UPDATE platform_settings SET public = NOT public WHERE key IN ('a', 'b')`, true},
+		{`BEGIN; SET LOCAL settings.wait = on; UPDATE platform_settings SET public = NOT public WHERE key IN ('a', 'b'); COMMIT`, true},
 		{`DELETE FROM platform_settings WHERE key IN ('a', 'b', 'c')`, true},
 		{`INSERT INTO platform_settings (key, value_text) VALUES ('g', repeat('long', 2000))`, false},
 	} {
@@ -73,7 +74,7 @@ func TestTheShortWayThroughAPayloadIsTakenAndLeadsToTheSame(t *testing.T) {
 
 // No payload is read one way by the short way and another way by the long one.
 func FuzzTheShortWayThroughAPayload(f *testing.F) {
-	f.Add(`{"revision" : 7, "at" : "2026-01-31T08:00:00.123456+00:00", "changes" : [{"key" : "a", "kind" : "int", "value" : 5, "description" : "", "public" : false, "updated_at" : "2026-01-31T08:00:00+00:00", "updated_by" : "ada", "digest" : -1}, {"key" : "b", "deleted" : true}]}`)
+	f.Add(`{"revision" : 7, "at" : "2026-01-31T08:00:00.123456+00:00", "changes" : [{"key" : "a", "kind" : "int", "value" : 5, "description" : "", "public" : false, "updated_at" : "2026-01-31T08:00:00+00:00", "updated_by" : "ada", "digest" : -1}, {"key" : "b", "deleted" : true}], "wait" : true}`)
 	f.Add(`{"revision" : 7, "at" : "2026-01-31T08:00:00.123456+00:00", "changes" : [{"key" : "a", "kind" : "text", "value" : "x", "description" : "", "public" : true, "updated_at" : "2026-01-31T08:00:00+00:00", "updated_by" : "ada", "digest" : 3}]}`)
 	f.Add(`{"revision" : 7, "at" : "2026-01-31T08:00:00.123456+00:00", "changes" : [{"key" : "a", "kind" : "bool", "value" : true, "description" : "d", "public" : true, "updated_at" : "2026-01-31T08:00:00+00:00", "updated_by" : "ada", "digest" : 3}]}`)
 	f.Fuzz(func(t *testing.T, payload string) {

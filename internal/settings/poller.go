@@ -3,6 +3,7 @@ package settings
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,12 @@ type poller struct {
 	asked   chan struct{} // capacity 1: a level, not a queue
 	working atomic.Bool   // the last look succeeded
 
-	owing atomic.Bool // an acknowledgement is due when the timer fires
-	due   *time.Timer
+	awaited atomic.Bool // somebody waits for the next acknowledgement
+
+	mu     sync.Mutex
+	due    *time.Timer // the next acknowledgement
+	dueAt  time.Time   // when it fires; zero: it does not
+	rested time.Time   // the next one that nobody waits for is not before
 
 	database atomic.Pointer[string] // that it leads to; see head. nil: not known
 
@@ -64,9 +69,29 @@ func (p *poller) refresh() {
 // owe asks for an acknowledgement, soon. It never blocks, and wakes nobody: what
 // is put in force is not to be slowed down by telling of it.
 func (p *poller) owe() {
-	if p.engine.member != nil && p.owing.CompareAndSwap(false, true) {
-		p.due.Reset(p.modesty())
+	if p.engine.member == nil {
+		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := time.Now().Add(p.modesty())
+	if at.Before(p.rested) && !p.awaited.Load() {
+		at = p.rested
+	}
+	if p.dueAt.IsZero() || at.Before(p.dueAt) {
+		p.dueAt = at
+		p.due.Reset(time.Until(at))
+	}
+}
+
+// rest is before each acknowledgement: what is put in force from then on asks
+// for another, and where nobody waits for that it comes later.
+func (p *poller) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rest := min(time.Duration(p.pods())*acknowledgeRest, mostRest)
+	p.dueAt, p.rested = time.Time{}, time.Now().Add(rest/2+rand.N(rest))
+	p.awaited.Store(false)
 }
 
 // run polls until ctx ends; the first time at once. In between it acknowledges.
@@ -125,7 +150,7 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 			return
 		case <-ripe:
 		case <-p.due.C:
-			p.owing.Store(false) // first: what is put in force from here on asks again
+			p.rest()
 			if p.conn != nil && p.compared && p.acknowledge(ctx) != nil {
 				return // the connection broke: look at once, on a new one
 			}
@@ -136,14 +161,19 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 }
 
 // modesty is how long an acknowledgement waits, so that it does not take the
-// processor from notifications that other pods are still to get, and a burst of
-// commits costs few of them: longer in a larger fleet, and by chance.
+// processor from notifications that other pods are still to get: longer in a
+// larger fleet, and by chance.
 func (p *poller) modesty() time.Duration {
-	wait := leastModesty
-	if size := p.engine.fleetSize.Load(); size != nil {
-		wait = min(max(wait, time.Duration(size.current+size.behind)*acknowledgeShare), mostModesty)
-	}
+	wait := min(max(leastModesty, time.Duration(p.pods())*acknowledgeShare), mostModesty)
 	return wait + rand.N(wait)
+}
+
+// pods is how many the last check-in counted, this one at least.
+func (p *poller) pods() int64 {
+	if size := p.engine.fleetSize.Load(); size != nil {
+		return max(1, size.current+size.behind)
+	}
+	return 1
 }
 
 func (p *poller) acknowledge(ctx context.Context) error {

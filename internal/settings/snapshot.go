@@ -144,4 +144,5 @@ type commit struct {
 	revision Revision
 	at       time.Time // by the database's clock
 	changes  []change  // nil: too large to carry
+	awaited  bool      // somebody waits until the fleet has it in force
 }

@@ -136,9 +136,9 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 	// parsed, which waits for whoever holds the table.
 	_, err := tx.Exec(ctx, `
 		SELECT set_config('settings.actor', $1, true), set_config('settings.reason', $2, true),
-		       set_config('lock_timeout', $3, true),
+		       set_config('settings.wait', $5, true), set_config('lock_timeout', $3, true),
 		       set_config('idle_in_transaction_session_timeout', $4, true)`,
-		by.Actor, by.Reason, rowLockTimeout, fmt.Sprint(writeTimeout.Milliseconds()))
+		by.Actor, by.Reason, rowLockTimeout, fmt.Sprint(writeTimeout.Milliseconds()), map[bool]string{true: "on"}[by.Awaits])
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,13 @@ const MaxReasonBytes = 1024
 
 // Author says who makes a change, and why: both go into the history, in the same
 // transaction.
-type Author struct{ Actor, Reason string }
+type Author struct {
+	Actor, Reason string
+
+	// Awaits says that the caller will ask [Engine.AwaitFleet]: pods acknowledge
+	// the change at once, however many they had to acknowledge of late.
+	Awaits bool
+}
 
 // Condition is what must hold for a change to be made, checked under the row's
 // lock. The zero Condition always holds. Where it does not, the write returns a

@@ -35,6 +35,12 @@ func (e *Engine) apply(c *commit) {
 		e.metrics.gaps.Inc()
 		e.poller.refresh()
 	}
+	if c.awaited {
+		e.poller.awaited.Store(true) // last: an acknowledgement before this may not have it yet
+		if e.Current().revision >= c.revision {
+			e.poller.owe()
+		}
+	}
 }
 
 // adopt puts a full read in force, if it is news. A read takes time, and commits
