@@ -201,6 +201,9 @@ func openFleet(ctx context.Context, saw seen, registered bool) (_ system, err er
 	if o.writer, err = pgx.Connect(ctx, url); err != nil {
 		return nil, err
 	}
+	if err = o.awaited(ctx, true); err != nil {
+		return nil, err
+	}
 	o.fleet = fleet{url: url, names: registered, ttl: never}
 	o.watching, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return o, nil
@@ -225,6 +228,13 @@ func (o *ours) watch(ctx context.Context, n int) error {
 
 func (o *ours) write(ctx context.Context, value int64) error {
 	_, err := o.writer.Exec(ctx, ourWrite, value)
+	return err
+}
+
+// awaited says whether somebody waits for each change to be acknowledged, which
+// pods then do at once. In the race, settle does.
+func (o *ours) awaited(ctx context.Context, is bool) error {
+	_, err := o.writer.Exec(ctx, `SELECT set_config('settings.wait', $1, false)`, map[bool]string{true: "on", false: "off"}[is])
 	return err
 }
 

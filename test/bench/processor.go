@@ -82,6 +82,9 @@ func (c *contender) spend(ctx context.Context, n, rounds int, value *int64) erro
 		if err := c.round(ctx, n, *value, false); err != nil {
 			return err
 		}
+		if err := c.settle(ctx); err != nil {
+			return err
+		}
 	}
 	c.clients, c.server = (spentHere()-here)/time.Duration(rounds), spentBy(c.process()).since(before)/time.Duration(rounds)
 	return nil
