@@ -27,10 +27,12 @@ check: ## formatting, vet, staticcheck, tidiness, and every test with the race d
 	@test -z "$$(go fix -diff ./... 2>&1)" || { go fix -diff ./... ; exit 1; }
 	go mod tidy -diff
 	cd test/compose && go mod tidy -diff && go vet ./...
+	cd test/bench && go mod tidy -diff && go vet ./... && go test ./...
 	go test -race -shuffle=on ./...
 
 bench: ## what is claimed about speed, beside what one would use instead; ten minutes at most; test/bench/last.json
 	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -json last.json
+	cd test/bench && ../../bin/bench -grow ../../docs/growth.md
 
 bench-quick: ## a minute of it
 	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -quick -json ../../bin/bench-quick.json

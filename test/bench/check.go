@@ -19,7 +19,7 @@ const attempts = 3
 // turn with it.
 type guard struct {
 	what    string
-	most    float64 // what was measured, and a quarter for what takes time, a tenth for what counts
+	most    float64 // what was measured, and a third or more for what takes time, a tenth for what counts
 	measure func(context.Context) (float64, error)
 }
 
@@ -54,9 +54,9 @@ func check(ctx context.Context, r *report, o options) error {
 		}
 	}
 	guards := []guard{
-		{"COMMIT → the last of 100 pods, × the floor", 3.8, times(whole)},
-		{"the same without the register, × the floor", 1.9, times(unregistered)},
-		{"objects allocated for a commit, a pod", 38, func(ctx context.Context) (float64, error) { return objects(ctx, unregistered, &value) }},
+		{"COMMIT → the last of 100 pods, × the floor", 1.6, times(whole)},
+		{"the same without the register, × the floor", 1.6, times(unregistered)},
+		{"objects allocated for a commit, a pod", 24, func(ctx context.Context) (float64, error) { return objects(ctx, unregistered, &value) }},
 	}
 	for i, p := range passings[:4] {
 		if i%2 == 1 {
@@ -65,12 +65,12 @@ func check(ctx context.Context, r *report, o options) error {
 				_, with := allocations(p.pass)
 				return with - without, nil
 			}})
-			guards = append(guards, guard{"the gate, " + p.what + ", × a mutex and a TTL check", 0.35, func(context.Context) (float64, error) {
+			guards = append(guards, guard{"the gate, " + p.what + ", × a mutex and a TTL check", 0.3, func(context.Context) (float64, error) {
 				return (cheapest(p.pass) - cheapest(passings[i-1].pass)) / cheapest(origin), nil
 			}})
 		}
 	}
-	most := map[string]float64{isMaintenanceOn: 0.1, aTypedKey: 0.04, aKeyByName: 0.4}
+	most := map[string]float64{isMaintenanceOn: 0.05, aTypedKey: 0.04, aKeyByName: 0.35}
 	for _, reader := range readers {
 		if reader.library != "ours" {
 			continue
@@ -85,10 +85,10 @@ func check(ctx context.Context, r *report, o options) error {
 			}})
 	}
 	guards = append(guards,
-		guard{"records of the write-ahead log for a write", 20, func(ctx context.Context) (float64, error) {
+		guard{"records of the write-ahead log for a write", 10.5, func(ctx context.Context) (float64, error) {
 			return ofDatabase(ctx, unregistered, &value, `SELECT wal_records::float8 FROM pg_stat_wal`)
 		}},
-		guard{"buffers that a write touches", 68, func(ctx context.Context) (float64, error) {
+		guard{"buffers that a write touches", 51, func(ctx context.Context) (float64, error) {
 			return ofDatabase(ctx, unregistered, &value, `SELECT (blks_hit + blks_read)::float8 FROM pg_stat_database WHERE datname = current_database()`)
 		}})
 
