@@ -79,33 +79,37 @@ func (m *member) acknowledge(ctx context.Context, conn *pgx.Conn, s *Snapshot) e
 }
 
 // checkIn acknowledges, keeps the register and counts the fleet, in the same
-// query that reads the head.
-func (m *member) checkIn(ctx context.Context, conn *pgx.Conn, s *Snapshot) (h head, err error) {
+// query that reads the version.
+func (m *member) checkIn(ctx context.Context, conn *pgx.Conn, s *Snapshot) (version string, err error) {
+	var fleet fleetSize
+	var joined bool
 	var slowest *time.Duration
 	var forgotten []string
-	err = conn.QueryRow(ctx, `SELECT `+headColumns+`, c.joined, c.current, c.behind, c.lost, c.behind_for, c.forgotten
-		  FROM public.settings_head h, public.settings_check_in($2, $1, $3, $4) c`,
-		s.revision, m.instance, s.source, m.engine.listenerState()).
-		Scan(append(h.columns(), &h.fleet.joined, &h.fleet.current, &h.fleet.behind, &h.fleet.lost, &slowest, &forgotten)...)
+	err = conn.QueryRow(ctx, `SELECT `+versionColumn+`, c.joined, c.current, c.behind, c.lost, c.behind_for, c.forgotten
+		  FROM public.settings_head h, public.settings_check_in($1, $2, $3, $4) c`,
+		m.instance, s.revision, s.source, m.engine.listenerState()).
+		Scan(&version, &joined, &fleet.current, &fleet.behind, &fleet.lost, &slowest, &forgotten)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = errNoHead
 	}
 	if m.report("check in", conn, err) != nil || err != nil {
-		return head{}, fmt.Errorf("check in: %w", err)
+		return "", fmt.Errorf("check in: %w", err)
 	}
-	h.fleet.slowest = orZero(slowest)
-	m.engine.fleetSize.Store(&h.fleet)
+	fleet.slowest = orZero(slowest)
+	m.engine.fleetSize.Store(&fleet)
+	if !joined {
+		m.engine.poller.owe()
+	}
 	if len(forgotten) > 0 {
 		m.engine.metrics.forgotten.Add(float64(len(forgotten)))
 		m.engine.log.Warn("dropped pods from the fleet's register: silent for 360 of their TTLs. Those that were cut off may still be serving",
 			zap.Strings("pods", forgotten))
 	}
-	return h, nil
+	return version, nil
 }
 
 // fleetSize is the fleet in numbers, as this pod's last poll found it.
 type fleetSize struct {
-	joined                bool // this pod was in the register
 	current, behind, lost int64
 	slowest               time.Duration // the age of the oldest commit that a pod lacks which is not lost
 }

@@ -42,6 +42,10 @@ type poller struct {
 	lookedAt time.Time
 	compared bool // the snapshot was compared with what the link leads to now
 
+	// What the last comparison found, and the snapshot that was the same.
+	found head
+	same  *Snapshot
+
 	// A commit that a poll found and the listener has yet to announce, and since
 	// when; 0 for none.
 	unheard      Revision
@@ -234,26 +238,36 @@ func (p *poller) poll(ctx context.Context) error {
 	// Late: what the database had then was applied while the answer was on its way.
 	late := !other && now != base && now.lineage == base.lineage && base.revision <= head.revision && head.revision <= now.revision
 	if (same || late) && !head.standby {
+		if same {
+			p.same, p.found = base, head
+		}
 		e.confirm(began)
 		return nil
 	}
 	return p.read(ctx)
 }
 
-// readHead reads the head, and checks in with the same query.
+// readHead reads the head, or only that it is still the one that was found.
 func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base *Snapshot) (head, error) {
-	m := p.engine.member
-	if m == nil || !p.compared {
+	if !p.compared {
 		return readHead(ctx, conn, base)
 	}
-	h, err := m.checkIn(ctx, conn, base)
-	if err == nil && !h.fleet.joined {
-		p.owe()
+	version, err := p.checkIn(ctx, conn, base)
+	switch {
+	case err != nil && conn.IsClosed():
+		return head{}, err
+	case err == nil && base == p.same && version == p.found.version:
+		return p.found, nil
 	}
-	if err != nil && !conn.IsClosed() {
-		return readHead(ctx, conn, base) // whoever cannot check in can still look
+	return readHead(ctx, conn, base) // also for who cannot check in
+}
+
+// checkIn does that, if the pod takes part in the fleet, and reads the version.
+func (p *poller) checkIn(ctx context.Context, conn *pgx.Conn, base *Snapshot) (version string, err error) {
+	if p.engine.member == nil {
+		return readVersion(ctx, conn)
 	}
-	return h, err
+	return p.engine.member.checkIn(ctx, conn, base)
 }
 
 // checkHearing restarts a listener that has not announced what a poll found.
