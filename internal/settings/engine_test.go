@@ -293,11 +293,13 @@ func TestThePollFindsRowsThatChangedWithTriggersOff(t *testing.T) {
 	for name, sql := range map[string]string{
 		"triggers off": `ALTER TABLE platform_settings DISABLE TRIGGER ALL;
 			UPDATE platform_settings SET value_bool = true; ALTER TABLE platform_settings ENABLE TRIGGER ALL`,
+		"made anew":        `ALTER TABLE platform_settings DROP COLUMN value_bool, ADD COLUMN value_bool boolean DEFAULT true`,
 		"rewritten by DDL": `ALTER TABLE platform_settings ALTER COLUMN value_bool TYPE boolean USING NOT value_bool`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Database(t)
 			e, logs := liveEngine(t, url, func(c *Config) { c.TTL = 100 * time.Millisecond })
+			until(t, "it polls without looking at the content", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= 3 })
 			pgtest.Exec(t, pgtest.Connect(t, url), sql)
 			s := awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
 			if s.Revision() != 1 {

@@ -133,6 +133,61 @@ func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 	}
 }
 
+// What costs the database most is asked for only where something was touched.
+func TestAnIdlePollDoesNotCompareTheContent(t *testing.T) {
+	for name, pod := range map[string]string{"in the fleet": "pod", "on its own": ""} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Database(t)
+			var compared atomic.Int64
+			e, _ := newEngine(t, url, func(c *Config) {
+				c.Pod, c.Listen, c.TTL = pod, nil, MinTTL
+				config, err := PoolConfig(url, t.Name())
+				if err != nil {
+					t.Fatal(err)
+				}
+				dial := config.ConnConfig.DialFunc
+				config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := dial(ctx, network, address)
+					return &counting{conn, &compared}, err
+				}
+				if c.Pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(c.Pool.Close)
+			})
+			start(t, e)
+			polls := func() float64 { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) }
+			more := func() int64 {
+				before, last := compared.Load(), polls()
+				until(t, "five more polls", func() bool { return polls() >= last+5 })
+				return compared.Load() - before
+			}
+			more() // it settles
+			if n := more(); n != 0 {
+				t.Errorf("compared %d times while nothing was changed", n)
+			}
+			pgtest.Exec(t, pgtest.Connect(t, url), flip)
+			if n := more(); n == 0 || !e.Current().Maintenance().Enabled {
+				t.Errorf("compared %d times after a commit, maintenance is %v", n, e.Current().Maintenance().Enabled)
+			}
+			if n := more(); n != 0 {
+				t.Errorf("compared %d times after it had read the commit", n)
+			}
+		})
+	}
+}
+
+// counting counts the questions for the whole table's digest.
+type counting struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	c.n.Add(int64(bytes.Count(b, []byte("bit_xor(hash_record_extended"))))
+	return c.Conn.Write(b)
+}
+
 // overtaken holds one poll's question back.
 type overtaken struct {
 	net.Conn

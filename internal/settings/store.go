@@ -104,15 +104,15 @@ const firingColumn = `
 const rowVersions = `SELECT bit_xor(hashtidextended(v.ctid, age('3'::xid)::bigint - age(v.xmin))) FROM `
 
 // versionColumn is the version of all that a head tells, of its row h: where it
-// is the same again, so is the head. It holds within one session on the server,
-// for only there is a transaction's number never given to another one, and a
-// pooler may lead to any. Columns are in it because one that is dropped and made
-// anew changes every row and touches none.
+// is the same again, so is the head. It holds within one session of the server:
+// elsewhere the same transaction's number may be another transaction's, and a
+// pooler may lead anywhere. Columns are in it because to drop one and make it anew
+// changes every row and touches none.
 const versionColumn = `
-	ROW(h, pg_backend_pid(), pg_postmaster_start_time(), 'public.platform_settings'::regclass::oid,
+	ROW(h, pg_backend_pid(), pg_postmaster_start_time(),
 	    (` + rowVersions + `public.platform_settings v),
 	    (` + rowVersions + `pg_attribute v WHERE v.attrelid = 'public.platform_settings'::regclass),
-	    (` + rowVersions + `pg_trigger v WHERE v.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_commits'::regclass)))::text`
+	    (` + rowVersions + `pg_trigger v WHERE v.tgrelid IN ('public.platform_settings'::regclass, 'public.settings_pending'::regclass)))::text`
 
 // readVersion reads nothing else.
 func readVersion(ctx context.Context, conn *pgx.Conn) (version string, err error) {
