@@ -42,9 +42,7 @@ type poller struct {
 	lookedAt time.Time
 	compared bool // the snapshot was compared with what the link leads to now
 
-	// What the last comparison found, and the snapshot that was the same.
-	found head
-	same  *Snapshot
+	found head // when the snapshot was last found to be the same
 
 	// A commit that a poll found and the listener has yet to announce, and since
 	// when; 0 for none.
@@ -239,7 +237,7 @@ func (p *poller) poll(ctx context.Context) error {
 	late := !other && now != base && now.lineage == base.lineage && base.revision <= head.revision && head.revision <= now.revision
 	if (same || late) && !head.standby {
 		if same {
-			p.same, p.found = base, head
+			p.found = head
 		}
 		e.confirm(began)
 		return nil
@@ -247,7 +245,8 @@ func (p *poller) poll(ctx context.Context) error {
 	return p.read(ctx)
 }
 
-// readHead reads the head, or only that it is still the one that was found.
+// readHead reads the head, or only that it is still the one that was found. That
+// one tells of found's own revision, and so of any snapshot that it is the same as.
 func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base *Snapshot) (head, error) {
 	if !p.compared {
 		return readHead(ctx, conn, base)
@@ -256,7 +255,7 @@ func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base *Snapshot) (
 	switch {
 	case err != nil && conn.IsClosed():
 		return head{}, err
-	case err == nil && base == p.same && version == p.found.version:
+	case err == nil && version == p.found.version:
 		return p.found, nil
 	}
 	return readHead(ctx, conn, base) // also for who cannot check in

@@ -38,6 +38,31 @@ func TestTheVersionChangesWithWhateverChangesTheTable(t *testing.T) {
 	}
 }
 
+// What vacuum has cleared is written to again.
+func TestTheVersionTellsARowFromTheOneBeforeInItsPlace(t *testing.T) {
+	url := pgtest.Database(t)
+	dba, reader := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `ALTER TABLE platform_settings DISABLE TRIGGER ALL`)
+	insert := func() (place string) {
+		err := dba.QueryRow(t.Context(), `INSERT INTO platform_settings (key, value_int) VALUES ('row', 1) RETURNING ctid::text`).Scan(&place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return place
+	}
+	until(t, "a row takes another's place", func() bool { // unless somebody may still see the other
+		place, before := insert(), version(t, reader)
+		pgtest.Exec(t, dba, `DELETE FROM platform_settings WHERE key = 'row'`)
+		pgtest.Exec(t, dba, `VACUUM platform_settings`)
+		again := insert()
+		if version(t, reader) == before {
+			t.Errorf("it did not change, from %s to %s", place, again)
+		}
+		pgtest.Exec(t, dba, `DELETE FROM platform_settings WHERE key = 'row'`)
+		return again == place
+	})
+}
+
 // Else every poll would compare the content.
 func TestTheVersionStandsWhileNothingIsChanged(t *testing.T) {
 	url := pgtest.Database(t)
