@@ -230,10 +230,14 @@ func propagation(ctx context.Context, r *report, o options) error {
 			return err
 		}
 		const passes = 3
+		back := max(o.rounds/3, 5) // to back
+		if n > 100 {
+			back = max(o.rounds/10, 5) // which take long there
+		}
 		loops := make([][]float64, len(racing))
 		for range passes {
 			for i, c := range racing {
-				p50, err := c.loop(ctx, n, max(o.rounds/8, 5), &value)
+				p50, err := c.loop(ctx, n, back, &value)
 				if err != nil {
 					return err
 				}
