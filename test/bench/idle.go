@@ -49,7 +49,7 @@ func idling(ctx context.Context, r *report, o options) error {
 			f.stop()
 			return err
 		}
-		time.Sleep(ttl)
+		time.Sleep(8 * ttl) // the first five calls of a function in a session are planned anew
 		heap, routines = liveHeap()-heap, runtime.NumGoroutine()-routines
 		if _, err := conn.Exec(ctx, `SELECT pg_stat_statements_reset()`); err != nil {
 			return err
