@@ -285,7 +285,7 @@ BEGIN
   IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
-  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge it at once
+  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge at once
     message := left(message, -1) || ', "wait" : true}';
   END IF;
   PERFORM pg_notify(announce, message);
@@ -898,7 +898,8 @@ CREATE UNLOGGED TABLE public.settings_pending (
     before jsonb,
     after jsonb,
     opens boolean NOT NULL
-);
+)
+WITH (vacuum_truncate=off);
 
 --
 -- Name: TABLE settings_pending; Type: COMMENT; Schema: public; Owner: -

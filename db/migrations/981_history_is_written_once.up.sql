@@ -13,8 +13,10 @@
 
 -- Pods ask the tables in one order and writers in another, so whoever held some
 -- and waited for others could lock up with either. This waits for the first one
--- only, and gives it back where the rest is not free.
+-- only, and gives it back where the rest is not free; and it waits briefly, since
+-- everybody else stands in line behind it.
 DO $$ BEGIN
+  PERFORM set_config('lock_timeout', '100ms', true);
   LOOP
     BEGIN
       LOCK TABLE public.platform_settings;
@@ -24,7 +26,7 @@ DO $$ BEGIN
       IF clock_timestamp() > transaction_timestamp() + interval '1 minute' THEN
         RAISE;
       END IF;
-      PERFORM pg_sleep(0.02);
+      PERFORM pg_sleep(0.2);
     END;
   END LOOP;
 END $$;
@@ -43,7 +45,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS public.settings_pending (
   after    jsonb,
   opens    boolean     NOT NULL,
   CONSTRAINT settings_pending_pkey PRIMARY KEY (xid, began_at, key)
-);
+) WITH (vacuum_truncate = off); -- which would lock writers out, again and again
 COMMENT ON TABLE  public.settings_pending IS 'What transactions have changed that are still under way; COMMIT moves it to the history.';
 COMMENT ON COLUMN public.settings_pending.opens IS 'The transaction''s first change, which has COMMIT number it.';
 
@@ -190,7 +192,7 @@ BEGIN
   IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
-  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge it at once
+  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge at once
     message := left(message, -1) || ', "wait" : true}';
   END IF;
   PERFORM pg_notify(announce, message);

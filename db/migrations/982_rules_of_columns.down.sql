@@ -5,6 +5,13 @@ ALTER TABLE public.platform_settings
   ALTER COLUMN value_time  TYPE timestamptz,
   ALTER COLUMN value_json  TYPE jsonb,
   ALTER COLUMN description TYPE text,
+  DROP CONSTRAINT IF EXISTS platform_settings_key_format,
+  DROP CONSTRAINT IF EXISTS platform_settings_float_is_finite,
+  DROP CONSTRAINT IF EXISTS platform_settings_time_has_four_digit_year,
+  DROP CONSTRAINT IF EXISTS platform_settings_text_at_most_64_kib,
+  DROP CONSTRAINT IF EXISTS platform_settings_json_at_most_64_kib,
+  DROP CONSTRAINT IF EXISTS platform_settings_json_at_most_100_levels,
+  DROP CONSTRAINT IF EXISTS platform_settings_description_at_most_4_kib,
   DROP CONSTRAINT IF EXISTS platform_settings_well_known_kind,
   ADD CONSTRAINT platform_settings_key_format
     CHECK (key ~ '^[a-z][a-z0-9_.]{0,126}$'),

@@ -20,6 +20,7 @@ import (
 	driver "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"go.uber.org/zap"
 )
@@ -57,6 +58,21 @@ func Latest() uint {
 	return latest
 }
 
+// before is the version that an up migration starts from; -1 for the first one.
+func before(version uint) int {
+	last := -1
+	names, _ := fs.Glob(files, "*.up.sql") // sorted
+	for _, name := range names {
+		number, _, _ := strings.Cut(name, "_")
+		v, err := strconv.Atoi(number)
+		if err != nil || v >= int(version) {
+			break
+		}
+		last = v
+	}
+	return last
+}
+
 // Up brings the database to [Latest]. Any number of processes may call it at
 // once: one migrates, the others wait up to a minute and find it done. A
 // schema that is newer than this binary is left alone, with a warning, so
@@ -77,6 +93,14 @@ func Up(ctx context.Context, databaseURL string, log *zap.Logger) error {
 		err = m.Up()
 		if errors.Is(err, migrate.ErrNoChange) {
 			return nil
+		}
+		if answer, ok := errors.AsType[*pgconn.PgError](withoutQuery(err)); ok {
+			// One file is one transaction, and the server's answer says that it was
+			// rolled back; the library marks the schema dirty all the same.
+			if at, dirty, _ := m.Version(); dirty {
+				err = errors.Join(err, m.Force(before(at)))
+			}
+			log.Warn("a migration was refused, and nothing was changed", zap.String("error", answer.Message))
 		}
 		if dirty, ok := errors.AsType[migrate.ErrDirty](err); ok {
 			return &DirtyError{Version: uint(dirty.Version)}

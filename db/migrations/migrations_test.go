@@ -234,6 +234,76 @@ func TestMigratingUnderPodsAndWritersNeverDeadlocks(t *testing.T) {
 	}
 }
 
+// A migration that the server refuses leaves the schema at the version before,
+// and the next attempt goes on from there.
+func TestAMigrationThatFailsLeavesTheSchemaClean(t *testing.T) {
+	url := pgtest.Empty(t)
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, `CREATE TABLE settings_pods (something int)`) // in the way of 980's columns
+	if err := migrations.Up(t.Context(), url, zap.NewNop()); err == nil {
+		t.Fatal("it worked")
+	}
+	if version, dirty, err := migrations.Version(t.Context(), url); version != 979 || dirty || err != nil {
+		t.Errorf("version %d, dirty: %t, %v; want 979, clean", version, dirty, err)
+	}
+	pgtest.Exec(t, conn, `DROP TABLE settings_pods`)
+	if err := migrations.Up(t.Context(), url, zap.NewNop()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Somebody's own view on the table keeps its columns from being altered; that
+// must not keep pods from starting.
+func TestAViewOnTheTableDoesNotStopTheMigration(t *testing.T) {
+	url := pgtest.Empty(t)
+	conn := pgtest.Connect(t, url)
+	up(t, conn, "976_platform_settings")
+	pgtest.Exec(t, conn, `CREATE VIEW mine AS SELECT key, value_text FROM platform_settings`)
+	for range 2 {
+		if err := migrations.Up(t.Context(), url, zap.NewNop()); err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 1) ON CONFLICT (key) DO UPDATE SET value_int = 2`)
+		for _, sql := range []string{
+			`INSERT INTO platform_settings (key, value_int) VALUES ('Bad', 1)`,
+			`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_read_only', 1)`,
+		} {
+			if _, err := conn.Exec(t.Context(), sql); err == nil {
+				t.Errorf("%s: allowed", sql)
+			}
+		}
+	}
+}
+
+// The rest waits for one who holds the table, and lets others through meanwhile.
+func TestAMigrationThatWaitsHoldsNobodyUpForLong(t *testing.T) {
+	url := pgtest.Empty(t)
+	conn, holder, reader := pgtest.Connect(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
+	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet"} {
+		up(t, conn, file)
+	}
+	pgtest.Exec(t, holder, `BEGIN; SELECT FROM platform_settings`)
+	sql, err := os.ReadFile("981_history_is_written_once.up.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { _, err := conn.Exec(t.Context(), string(sql)); done <- err }()
+	pgtest.Exec(t, reader, `SET statement_timeout = '10s'`)
+	for range 10 { // some of them while it stands in line
+		pgtest.Exec(t, reader, `SELECT FROM platform_settings; SELECT pg_sleep(0.05)`)
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	default:
+	}
+	pgtest.Exec(t, holder, `COMMIT`)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // up runs one file.
 func up(t *testing.T, conn *pgx.Conn, file string) {
 	t.Helper()

@@ -38,7 +38,7 @@
 //	a notification was lost      the next one shows a gap; else the poll, within a TTL
 //	the listener is deaf         the poll finds what it never announced, and restarts it
 //	the channel was rotated      the poll sees another name, and restarts the listener
-//	rows changed, triggers off   the poll compares content (a digest), not only the revision
+//	rows changed, triggers off   the poll compares content (a digest) where any row was touched
 //	the connection is lost       reconnect, then a full read
 //	a connection went dark       the poll gives it a second, and asks on a new one
 //	the database went back       a full read with a lower revision is adopted, and said aloud

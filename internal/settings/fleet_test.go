@@ -215,6 +215,7 @@ func TestAcknowledgementsRestUnlessSomebodyWaits(t *testing.T) {
 	if !p.dueAt.IsZero() {
 		t.Error("what is not in force is to be acknowledged")
 	}
+	p.rest() // one that was due, and has not that revision
 	e.adopt(&reading{revision: 5, base: e.Current()})
 	if !prompt() {
 		t.Error("one that is waited for, and had to be read, rests")

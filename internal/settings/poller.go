@@ -27,7 +27,7 @@ type poller struct {
 	asked   chan struct{} // capacity 1: a level, not a queue
 	working atomic.Bool   // the last look succeeded
 
-	awaited atomic.Bool // somebody waits for the next acknowledgement
+	awaited atomic.Int64 // the revision whose acknowledgement somebody waits for; 0: none
 
 	mu     sync.Mutex
 	due    *time.Timer // the next acknowledgement
@@ -77,7 +77,7 @@ func (p *poller) owe() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := time.Now().Add(p.modesty())
-	if at.Before(p.rested) && !p.awaited.Load() {
+	if at.Before(p.rested) && p.awaited.Load() == 0 {
 		at = p.rested
 	}
 	if p.dueAt.IsZero() || at.Before(p.dueAt) {
@@ -93,7 +93,9 @@ func (p *poller) rest() {
 	defer p.mu.Unlock()
 	rest := min(time.Duration(p.pods())*acknowledgeRest, mostRest)
 	p.dueAt, p.rested = time.Time{}, time.Now().Add(rest/2+rand.N(rest))
-	p.awaited.Store(false)
+	if awaited := p.awaited.Load(); int64(p.engine.Current().revision) >= awaited {
+		p.awaited.CompareAndSwap(awaited, 0)
+	}
 }
 
 // run polls until ctx ends; the first time at once. In between it acknowledges.

@@ -36,7 +36,7 @@ func (e *Engine) apply(c *commit) {
 		e.poller.refresh()
 	}
 	if c.awaited {
-		e.poller.awaited.Store(true) // last: an acknowledgement before this may not have it yet
+		e.poller.awaited.Store(int64(c.revision)) // last: an acknowledgement before this may not have it yet
 		if e.Current().revision >= c.revision {
 			e.poller.owe()
 		}

@@ -125,7 +125,9 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 			}
 		}
 	}
-	f.acquaint(ctx)
+	if f.names {
+		f.acquaint(ctx)
+	}
 	return ctx.Err()
 }
 

@@ -178,7 +178,7 @@ func open(ctx context.Context, r *report, names ...string) (contenders []*conten
 		{"floor", 0, openFloor},
 		{"floor on our schema", 100, openBareOnOurs},
 		{"ours", 0, openOurs},
-		{"ours without register", 0, openUnregistered},
+		{"ours without register", 100, openUnregistered},
 		{"re-read on each", 0, openReread},
 		{"etcd", 0, openEtcd},
 		{"nats kv", 0, openNATS},
@@ -232,7 +232,7 @@ func propagation(ctx context.Context, r *report, o options) error {
 		const passes = 3
 		back := max(o.rounds/3, 5) // to back
 		if n > 100 {
-			back = max(o.rounds/10, 5) // which take long there
+			back = max(o.rounds/20, 5) // which take long there
 		}
 		loops := make([][]float64, len(racing))
 		for range passes {
@@ -247,7 +247,7 @@ func propagation(ctx context.Context, r *report, o options) error {
 		var floor, floorLoop time.Duration
 		for i, c := range racing {
 			loop := time.Duration(median(loops[i]))
-			if err := c.spend(ctx, n, max(o.rounds/4, 1), &value); err != nil {
+			if err := c.spend(ctx, n, max(o.rounds/10, 1), &value); err != nil {
 				return err
 			}
 			if c.name == "floor" {
