@@ -74,7 +74,7 @@ func ourReaders(ctx context.Context) ([]reader, func(), error) {
 		_, err := writer.Exec(ctx, ourWrite, i)
 		return err
 	}
-	return []reader{
+	readers := []reader{
 		{isMaintenanceOn, "ours", func(n int) (on int64) {
 			for range n {
 				if engine.Maintenance().ActiveNow() {
@@ -95,7 +95,8 @@ func ourReaders(ctx context.Context) ([]reader, func(), error) {
 			}
 			return sum
 		}, write},
-	}, func() {
+	}
+	return readers, func() {
 		_ = writer.Close(context.Background())
 		f.stop()
 		stopPostgres(server)
