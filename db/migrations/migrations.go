@@ -58,6 +58,21 @@ func Latest() uint {
 	return latest
 }
 
+// refusal is the server's answer to a file that it rolled back: one file is one
+// transaction. It is nil for any other error: the wait for another pod that is
+// migrating right now, or the operator's intervention (class 57), which can come
+// after the commit.
+func refusal(err error) *pgconn.PgError {
+	if _, ran := errors.AsType[database.Error](err); !ran { // by value: from a file; by reference: from the library's own steps
+		return nil
+	}
+	answer, ok := errors.AsType[*pgconn.PgError](withoutQuery(err))
+	if !ok || strings.HasPrefix(answer.Code, "57") {
+		return nil
+	}
+	return answer
+}
+
 // before is the version that an up migration starts from; -1 for the first one.
 func before(version uint) int {
 	last := -1
@@ -94,9 +109,9 @@ func Up(ctx context.Context, databaseURL string, log *zap.Logger) error {
 		if errors.Is(err, migrate.ErrNoChange) {
 			return nil
 		}
-		if answer, ok := errors.AsType[*pgconn.PgError](withoutQuery(err)); ok {
-			// One file is one transaction, and the server's answer says that it was
-			// rolled back; the library marks the schema dirty all the same.
+		if answer := refusal(err); answer != nil {
+			// The library marks the schema dirty all the same. Nobody else migrates
+			// while it is.
 			if at, dirty, _ := m.Version(); dirty {
 				err = errors.Join(err, m.Force(before(at)))
 			}
