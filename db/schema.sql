@@ -285,7 +285,7 @@ BEGIN
   IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
-  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge at once
+  IF current_setting('settings.wait', true) IN ('on', 'true', 'yes', '1') THEN -- pods acknowledge at once
     message := left(message, -1) || ', "wait" : true}';
   END IF;
   PERFORM pg_notify(announce, message);

@@ -20,7 +20,7 @@ DO $$ BEGIN
   LOOP
     BEGIN
       LOCK TABLE public.platform_settings;
-      LOCK TABLE public.settings_head, public.settings_commits, public.settings_changes NOWAIT;
+      LOCK TABLE public.settings_head, public.settings_commits, public.settings_changes, public.settings_history NOWAIT;
       EXIT;
     EXCEPTION WHEN lock_not_available THEN
       IF clock_timestamp() > transaction_timestamp() + interval '1 minute' THEN
@@ -35,8 +35,10 @@ END $$;
 -- those. To the planner it is small, and a scan of it cheap; but what was deleted
 -- stays until autovacuum comes, and a transaction may change a thousand keys. So
 -- the functions have enable_seqscan off, and all that they ask for has an index:
--- else the planner would count the query dear enough to compile it. (xid, began_at) is the transaction; a dump that is restored into a new
--- cluster could bring old xids along, so the xid is not enough.
+-- else the planner would count the query dear enough to compile it.
+--
+-- (xid, began_at) is the transaction; a dump that is restored into a new cluster
+-- could bring old xids along, so the xid is not enough.
 CREATE UNLOGGED TABLE IF NOT EXISTS public.settings_pending (
   xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
   began_at timestamptz NOT NULL DEFAULT transaction_timestamp(),
@@ -192,7 +194,7 @@ BEGIN
   IF octet_length(message) > 7900 THEN
     message := json_build_object('revision', stamped, 'at', numbered)::text;
   END IF;
-  IF current_setting('settings.wait', true) = 'on' THEN -- pods acknowledge at once
+  IF current_setting('settings.wait', true) IN ('on', 'true', 'yes', '1') THEN -- pods acknowledge at once
     message := left(message, -1) || ', "wait" : true}';
   END IF;
   PERFORM pg_notify(announce, message);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -138,7 +139,7 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 		SELECT set_config('settings.actor', $1, true), set_config('settings.reason', $2, true),
 		       set_config('settings.wait', $5, true), set_config('lock_timeout', $3, true),
 		       set_config('idle_in_transaction_session_timeout', $4, true)`,
-		by.Actor, by.Reason, rowLockTimeout, fmt.Sprint(writeTimeout.Milliseconds()), map[bool]string{true: "on"}[by.Awaits])
+		by.Actor, by.Reason, rowLockTimeout, fmt.Sprint(writeTimeout.Milliseconds()), strconv.FormatBool(by.Awaits))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -236,7 +237,7 @@ func (o *ours) write(ctx context.Context, value int64) error {
 // awaited says whether somebody waits for each change to be acknowledged, which
 // pods then do at once. In the race, settle does.
 func (o *ours) awaited(ctx context.Context, is bool) error {
-	_, err := o.writer.Exec(ctx, `SELECT set_config('settings.wait', $1, false)`, map[bool]string{true: "on", false: "off"}[is])
+	_, err := o.writer.Exec(ctx, `SELECT set_config('settings.wait', $1, false)`, strconv.FormatBool(is))
 	return err
 }
 
