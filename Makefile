@@ -5,12 +5,13 @@ help: ## this list
 run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
 	@go build -o bin/dev ./cmd/dev && exec bin/dev
 
+# -count=1: what a test runs by `go run` is nothing that the cache of results knows.
 test: ## every test, on real PostgreSQL; says what it skips for want of a tool
 	@for tool in pgbouncer promtool; do \
 		PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v $$tool >/dev/null || echo "skipped: the tests that need $$tool, which is not installed"; \
 	done
 	go test -shuffle=on ./...
-	cd test/compose && go test ./...
+	cd test/compose && go test -count=1 ./...
 
 test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; fetches what is not installed
 	test/postgres-versions/run.sh $(MAJORS)
@@ -27,7 +28,7 @@ check: ## formatting, vet, staticcheck, tidiness, and every test with the race d
 	@test -z "$$(go fix -diff ./... 2>&1)" || { go fix -diff ./... ; exit 1; }
 	go mod tidy -diff
 	cd test/compose && go mod tidy -diff && go vet ./...
-	cd test/bench && go mod tidy -diff && go vet ./... && go test ./...
+	cd test/bench && go mod tidy -diff && go vet ./... && go test -count=1 ./...
 	go test -race -shuffle=on ./...
 
 bench: ## what is claimed about speed, beside what one would use instead; ten minutes at most; test/bench/last.json

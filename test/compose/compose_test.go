@@ -76,7 +76,8 @@ func TestPodsAreConfiguredWithVariablesThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(out), "Environment:\n")
+	_, section, _ := strings.Cut(string(out), "\nEnvironment of serve and migrate:\n")
+	section, _, _ = strings.Cut(section, "\nEnvironment of ")
 	var known []string
 	for _, match := range regexp.MustCompile(`(?m)^  ([A-Z][A-Z0-9_]+)\s`).FindAllStringSubmatch(section, -1) {
 		known = append(known, match[1])
