@@ -231,63 +231,39 @@ CREATE FUNCTION public.settings_commit() RETURNS trigger
     SET enable_seqscan TO 'off'
     SET lock_timeout TO '5s'
     SET "TimeZone" TO 'UTC'
-    SET extra_float_digits TO '1'
     AS $$
 DECLARE
-  changes  bigint;
-  bytes    bigint;
   stamped  bigint;
   announce text;
   numbered timestamptz;
   message  text;
 BEGIN
-  SELECT count(*), coalesce(sum(pg_column_size(p.after)), 0) INTO changes, bytes
-    FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at;
-  IF changes = 0 THEN
+  UPDATE public.settings_head SET revision = revision + 1, xid = NEW.xid
+   WHERE only_row AND xid IS DISTINCT FROM NEW.xid AND pg_trigger_depth() = 1
+     AND EXISTS (SELECT FROM public.settings_pending p
+                  WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at AND (p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text))
+  RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
+  IF stamped IS NULL THEN
+    PERFORM public.settings_not_numbered(NEW.xid, NEW.began_at);
     RETURN NULL;
   END IF;
 
-  UPDATE public.settings_head SET revision = revision + 1, xid = pg_current_xact_id()
-   WHERE only_row AND xid IS DISTINCT FROM pg_current_xact_id()
-  RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
-  IF stamped IS NULL THEN
-    -- Its notification is queued; a second one would show every pod a state
-    -- between the two that nobody committed.
-    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
-  END IF;
-  INSERT INTO public.settings_commits (revision, at, actor, role, reason)
-  VALUES (stamped, numbered,
-          coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user), session_user,
-          nullif(left(current_setting('settings.reason', true), 4000), ''));
-
-  WITH pending AS (
+  WITH changed AS (
     DELETE FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at
-    RETURNING p.key, p.before, p.after),
-  changed AS (
+    RETURNING p.key, p.before, p.after, p.note, p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text AS is),
+  changes AS (
     INSERT INTO public.settings_changes (revision, key, before, after)
-    SELECT stamped, p.key, p.before, p.after FROM pending p
-    RETURNING settings_changes.key)
-  SELECT json_build_object('revision', stamped, 'at', numbered, 'changes', json_agg(
-           CASE WHEN s.key IS NULL
-           THEN json_build_object('key', c.key, 'deleted', true)
-           ELSE json_build_object('key', s.key, 'kind', public.settings_kind(s),
-                  'value', coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float),
-                                    to_json(s.value_text), to_json(s.value_time), s.value_json::json),
-                  'description', s.description, 'public', s.public,
-                  'updated_at', s.updated_at, 'updated_by', s.updated_by,
-                  'digest', hash_record_extended(s, 0))
-           END) FILTER (WHERE bytes < 8000))::text -- compressed bytes: a first guess, not to build megabytes in vain
+    SELECT stamped, c.key, c.before, c.after FROM changed c WHERE c.is),
+  commit AS (
+    INSERT INTO public.settings_commits (revision, at, actor, role, reason)
+    VALUES (stamped, numbered,
+            coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user), session_user,
+            nullif(left(current_setting('settings.reason', true), 4000), '')))
+  SELECT format('{"revision" : %s, "at" : %s%s%s}', stamped, to_json(numbered),
+           CASE WHEN count(*) <= 100 AND octet_length(string_agg(c.note, ', ')) <= 7800 THEN format(', "changes" : [%s]', string_agg(c.note, ', ')) END,
+           CASE WHEN current_setting('settings.wait', true) IN ('on', 'true', 'yes', '1') THEN ', "wait" : true' END) -- pods acknowledge at once
     INTO message
-    FROM changed c
-    LEFT JOIN public.platform_settings s ON s.key = c.key;
-  IF octet_length(message) > 7900 THEN
-    message := json_build_object('revision', stamped, 'at', numbered)::text;
-  END IF;
-  IF current_setting('settings.wait', true) IN ('on', 'true', 'yes', '1') THEN -- pods acknowledge at once
-    message := left(message, -1) || ', "wait" : true}';
-  END IF;
+    FROM (SELECT c.note FROM changed c WHERE c.is LIMIT 101) c; -- megabytes are not to be joined in vain
   PERFORM pg_notify(announce, message);
   RETURN NULL;
 END $$;
@@ -339,23 +315,29 @@ BEGIN
 END $_$;
 
 --
--- Name: settings_well_known_kind(text, boolean, bigint, text, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+-- Name: settings_valid(text, boolean, bigint, double precision, text, timestamp with time zone, jsonb); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.settings_well_known_kind(key text, value_bool boolean, value_int bigint, value_text text, value_time timestamp with time zone) RETURNS boolean
+CREATE FUNCTION public.settings_valid(key text, value_bool boolean, value_int bigint, value_float double precision, value_text text, value_time timestamp with time zone, value_json jsonb) RETURNS boolean
     LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
-  RETURN CASE key
-    WHEN 'maintenance_mode'        THEN value_bool IS NOT NULL
-    WHEN 'maintenance_read_only'   THEN value_bool IS NOT NULL
-    WHEN 'maintenance_message'     THEN value_text IS NOT NULL
-    WHEN 'maintenance_retry_after' THEN value_int IS NOT NULL AND value_int BETWEEN 1 AND 86400
-    WHEN 'maintenance_starts_at'   THEN value_time IS NOT NULL
-    WHEN 'maintenance_ends_at'     THEN value_time IS NOT NULL
-    ELSE true
-  END;
+  IF pg_catalog.num_nonnulls(value_bool, value_int, value_float, value_text, value_time, value_json) OPERATOR(pg_catalog.<>) 1 THEN
+    RETURN false;
+  END IF;
+  IF (CASE
+      WHEN key OPERATOR(pg_catalog.=) ANY ('{maintenance_mode,maintenance_read_only}')     THEN value_bool IS NULL
+      WHEN key OPERATOR(pg_catalog.=) ANY ('{maintenance_starts_at,maintenance_ends_at}')  THEN value_time IS NULL
+      WHEN key OPERATOR(pg_catalog.=) 'maintenance_message'                                THEN value_text IS NULL
+      WHEN key OPERATOR(pg_catalog.=) 'maintenance_retry_after' -- in seconds, up to a day
+        THEN value_int IS NULL OR value_int OPERATOR(pg_catalog.<) 1 OR value_int OPERATOR(pg_catalog.>) 86400
+    END) THEN
+    RAISE EXCEPTION 'setting "%" violates "platform_settings_well_known_kind"', key
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'platform_settings_well_known_kind',
+            SCHEMA = 'public', TABLE = 'platform_settings',
+            HINT = 'maintenance_mode and _read_only are bool; _message is text; _retry_after is int, 1 to 86400; _starts_at and _ends_at are time.';
+  END IF;
+  RETURN true;
 END $$;
 
 --
@@ -374,8 +356,7 @@ CREATE TABLE public.platform_settings (
     public boolean DEFAULT false NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_by text DEFAULT SESSION_USER NOT NULL,
-    CONSTRAINT platform_settings_exactly_one_value CHECK ((num_nonnulls(value_bool, value_int, value_float, value_text, value_time, value_json) = 1)),
-    CONSTRAINT platform_settings_well_known_kind CHECK (public.settings_well_known_kind((key)::text, value_bool, value_int, (value_text)::text, (value_time)::timestamp with time zone))
+    CONSTRAINT platform_settings_exactly_one_value CHECK (public.settings_valid((key)::text, value_bool, value_int, (value_float)::double precision, (value_text)::text, (value_time)::timestamp with time zone, (value_json)::jsonb))
 );
 
 --
@@ -487,6 +468,52 @@ CREATE FUNCTION public.settings_leave(instance uuid) RETURNS void
 $_$;
 
 --
+-- Name: settings_not_numbered(xid8, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_not_numbered(of_xid xid8, of_began_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+  IF pg_trigger_depth() > 1 THEN
+    -- SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock the head,
+    -- long before COMMIT: back in line.
+    SET CONSTRAINTS public.settings_commit DEFERRED;
+    WITH again AS (
+      DELETE FROM public.settings_pending p WHERE p.xid = of_xid AND p.began_at = of_began_at RETURNING p.*)
+    INSERT INTO public.settings_pending SELECT a.* FROM again a;
+    RETURN;
+  END IF;
+  PERFORM FROM public.settings_pending p
+    WHERE p.xid = of_xid AND p.began_at = of_began_at AND (p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text);
+  IF FOUND THEN
+    -- Its notification is queued; a second one would show every pod a state
+    -- between the two that nobody committed.
+    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
+  END IF;
+  DELETE FROM public.settings_pending p WHERE p.xid = of_xid AND p.began_at = of_began_at; -- there and back is no change
+END $$;
+
+--
+-- Name: settings_note(text, public.platform_settings); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_note(key text, s public.platform_settings) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT CASE WHEN s.key IS NULL THEN format('{"key" : "%s", "deleted" : true}', key)
+    ELSE format('{"key" : "%s", "kind" : "%s", "value" : %s, "description" : %s, "public" : %s, "updated_at" : %s, "updated_by" : %s, "digest" : %s}',
+      s.key, public.settings_kind(s),
+      coalesce(to_json(s.value_bool), to_json(s.value_int), to_json(s.value_float), to_json(s.value_text), to_json(s.value_time), s.value_json::json),
+      to_json(s.description), to_json(s.public), to_json(s.updated_at), to_json(s.updated_by), hash_record_extended(s, 0))
+  END
+$$;
+
+--
 -- Name: settings_row(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -497,34 +524,57 @@ CREATE FUNCTION public.settings_row() RETURNS trigger
     SET extra_float_digits TO '1'
     AS $$
 BEGIN
-  IF TG_OP = 'INSERT' THEN
-    PERFORM public.settings_touch(NEW.key, NULL, to_jsonb(NEW));
-  ELSIF TG_OP = 'DELETE' THEN
-    PERFORM public.settings_touch(OLD.key, to_jsonb(OLD), NULL);
-  ELSIF OLD.key <> NEW.key THEN
-    PERFORM public.settings_touch(OLD.key, to_jsonb(OLD), NULL);
-    PERFORM public.settings_touch(NEW.key, NULL, to_jsonb(NEW));
-  ELSIF OLD *<> NEW THEN -- byte by byte: for jsonb, 1.0 = 1 although they read differently
-    PERFORM public.settings_touch(NEW.key, to_jsonb(OLD), to_jsonb(NEW));
+  IF OLD *= NEW THEN
+    RETURN NULL;
   END IF;
+  IF OLD.key <> NEW.key THEN
+    INSERT INTO public.settings_pending (key, before, note) VALUES (OLD.key, to_jsonb(OLD), public.settings_note(OLD.key, NULL))
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = NULL, note = excluded.note, again = true;
+    INSERT INTO public.settings_pending (key, after, note) VALUES (NEW.key, to_jsonb(NEW), public.settings_note(NEW.key, NEW))
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = excluded.after, note = excluded.note, again = true;
+    RETURN NULL;
+  END IF;
+  IF (OLD.value_bool IS NULL, OLD.value_int IS NULL, OLD.value_float IS NULL, OLD.value_text IS NULL, OLD.value_time IS NULL, OLD.value_json IS NULL)
+     <> (NEW.value_bool IS NULL, NEW.value_int IS NULL, NEW.value_float IS NULL, NEW.value_text IS NULL, NEW.value_time IS NULL, NEW.value_json IS NULL)
+     AND TG_OP = 'UPDATE' THEN
+    RAISE EXCEPTION 'setting "%" is of kind % and violates "platform_settings_kind_never_changes"', NEW.key, public.settings_kind(OLD)
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'platform_settings_kind_never_changes',
+            SCHEMA = 'public', TABLE = 'platform_settings',
+            HINT = format('Set value_%s, or delete the setting and create it anew.', public.settings_kind(OLD));
+  END IF;
+  INSERT INTO public.settings_pending (key, before, after, note)
+  VALUES (coalesce(NEW.key, OLD.key), to_jsonb(OLD), to_jsonb(NEW), public.settings_note(OLD.key, NEW))
+  ON CONFLICT (xid, began_at, key) DO UPDATE SET after = excluded.after, note = excluded.note, again = true;
   RETURN NULL;
 END $$;
-
---
--- Name: settings_same(jsonb, jsonb); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.settings_same(a jsonb, b jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    AS $$
-  SELECT (a - 'updated_at' - 'updated_by')::text IS NOT DISTINCT FROM (b - 'updated_at' - 'updated_by')::text
-$$;
 
 --
 -- Name: settings_stamp(); Type: FUNCTION; Schema: public; Owner: -
 --
 
 CREATE FUNCTION public.settings_stamp() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF OLD *= NEW THEN -- byte by byte: for jsonb, 1.0 = 1 although they read differently
+    RETURN NEW;
+  END IF;
+  -- Nearly always it is the transaction's first change of the key.
+  IF NEW.updated_at IS DISTINCT FROM OLD.updated_at OR NEW.updated_by IS DISTINCT FROM OLD.updated_by OR OLD.updated_at = now() THEN
+    NEW := public.settings_stamped(OLD, NEW);
+    RETURN NEW;
+  END IF;
+  NEW.updated_at := now();
+  NEW.updated_by := coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user);
+  RETURN NEW;
+END $$;
+
+--
+-- Name: settings_stamped(public.platform_settings, public.platform_settings); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_stamped(old_row public.platform_settings, new_row public.platform_settings) RETURNS public.platform_settings
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -534,62 +584,22 @@ CREATE FUNCTION public.settings_stamp() RETURNS trigger
 DECLARE
   original jsonb;
 BEGIN
-  IF TG_OP = 'UPDATE' THEN
-    IF num_nonnulls(NEW.value_bool, NEW.value_int, NEW.value_float, NEW.value_text, NEW.value_time, NEW.value_json) = 1
-       AND OLD.key = NEW.key AND public.settings_kind(OLD) <> public.settings_kind(NEW) THEN
-      RAISE EXCEPTION 'setting "%" is of kind % and violates "platform_settings_kind_never_changes"', NEW.key, public.settings_kind(OLD)
-        USING ERRCODE = 'check_violation', CONSTRAINT = 'platform_settings_kind_never_changes',
-              SCHEMA = 'public', TABLE = 'platform_settings',
-              HINT = format('Set value_%s, or delete the setting and create it anew.', public.settings_kind(OLD));
-    END IF;
-    NEW.updated_at := OLD.updated_at;
-    NEW.updated_by := OLD.updated_by;
-    IF OLD *= NEW THEN
-      RETURN NEW;
-    END IF;
-  END IF;
-
-  NEW.updated_at := now();
-  NEW.updated_by := coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user);
-
-  IF pg_current_xact_id_if_assigned() IS NULL THEN
-    RETURN NEW; -- the transaction's first change
+  new_row.updated_at := old_row.updated_at;
+  new_row.updated_by := old_row.updated_by;
+  IF old_row *= new_row THEN
+    RETURN new_row;
   END IF;
   SELECT p.before INTO original
     FROM public.settings_pending p
-   WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp() AND p.key = NEW.key;
-  IF FOUND AND public.settings_same(original, to_jsonb(NEW)) THEN
-    NEW.updated_at := original ->> 'updated_at';
-    NEW.updated_by := original ->> 'updated_by';
+   WHERE p.xid = pg_current_xact_id_if_assigned() AND p.began_at = transaction_timestamp() AND p.key = new_row.key;
+  new_row.updated_at := original ->> 'updated_at';
+  new_row.updated_by := original ->> 'updated_by';
+  IF original::text = to_jsonb(new_row)::text THEN
+    RETURN new_row;
   END IF;
-  RETURN NEW;
-END $$;
-
---
--- Name: settings_touch(text, jsonb, jsonb); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    AS $$
-BEGIN
-  IF EXISTS (SELECT FROM public.settings_pending p
-              WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()) THEN
-    INSERT INTO public.settings_pending (key, before, after, opens)
-    VALUES (changed_key, old_row, new_row, false)
-    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = excluded.after;
-    DELETE FROM public.settings_pending p -- there and back is no change
-     WHERE p.xid = pg_current_xact_id() AND p.began_at = transaction_timestamp()
-       AND p.key = changed_key AND public.settings_same(p.before, p.after);
-    RETURN;
-  END IF;
-  -- An earlier SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock
-  -- the head, long before COMMIT.
-  SET CONSTRAINTS public.settings_commit DEFERRED;
-  INSERT INTO public.settings_pending (key, before, after, opens)
-  VALUES (changed_key, old_row, new_row, true);
+  new_row.updated_at := now();
+  new_row.updated_by := coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user);
+  RETURN new_row;
 END $$;
 
 --
@@ -604,7 +614,9 @@ CREATE FUNCTION public.settings_truncate() RETURNS trigger
     AS $$
 BEGIN
   PERFORM FROM public.settings_head FOR UPDATE;
-  PERFORM public.settings_touch(s.key, to_jsonb(s), NULL) FROM public.platform_settings s;
+  INSERT INTO public.settings_pending (key, before, note)
+  SELECT s.key, to_jsonb(s), public.settings_note(s.key, NULL) FROM public.platform_settings s
+  ON CONFLICT (xid, began_at, key) DO UPDATE SET after = NULL, note = excluded.note, again = true;
   RETURN NULL;
 END $$;
 
@@ -897,7 +909,9 @@ CREATE UNLOGGED TABLE public.settings_pending (
     key text NOT NULL COLLATE pg_catalog."C",
     before jsonb,
     after jsonb,
-    opens boolean NOT NULL
+    opens boolean,
+    note text,
+    again boolean
 )
 WITH (vacuum_truncate=off);
 
@@ -911,7 +925,19 @@ COMMENT ON TABLE public.settings_pending IS 'What transactions have changed that
 -- Name: COLUMN settings_pending.opens; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.settings_pending.opens IS 'The transaction''s first change, which has COMMIT number it.';
+COMMENT ON COLUMN public.settings_pending.opens IS 'Written no more.';
+
+--
+-- Name: COLUMN settings_pending.note; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_pending.note IS 'What the notification is to say of the key.';
+
+--
+-- Name: COLUMN settings_pending.again; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.settings_pending.again IS 'True: the key was changed twice or more, and may be as it was before.';
 
 --
 -- Name: platform_settings platform_settings_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -980,7 +1006,7 @@ ALTER TABLE public.settings_commits ENABLE ALWAYS TRIGGER settings_commit;
 -- Name: settings_pending settings_commit; Type: TRIGGER; Schema: public; Owner: -
 --
 
-CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.opens) EXECUTE FUNCTION public.settings_commit();
+CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.settings_commit();
 
 ALTER TABLE public.settings_pending ENABLE ALWAYS TRIGGER settings_commit;
 
@@ -1051,6 +1077,12 @@ REVOKE ALL ON FUNCTION public.settings_join(instance uuid, pod text, build text,
 REVOKE ALL ON FUNCTION public.settings_leave(instance uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION settings_not_numbered(of_xid xid8, of_began_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_not_numbered(of_xid xid8, of_began_at timestamp with time zone) FROM PUBLIC;
+
+--
 -- Name: FUNCTION settings_row(); Type: ACL; Schema: public; Owner: -
 --
 
@@ -1063,10 +1095,10 @@ REVOKE ALL ON FUNCTION public.settings_row() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.settings_stamp() FROM PUBLIC;
 
 --
--- Name: FUNCTION settings_touch(changed_key text, old_row jsonb, new_row jsonb); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION settings_stamped(old_row public.platform_settings, new_row public.platform_settings); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.settings_touch(changed_key text, old_row jsonb, new_row jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.settings_stamped(old_row public.platform_settings, new_row public.platform_settings) FROM PUBLIC;
 
 --
 -- Name: FUNCTION settings_truncate(); Type: ACL; Schema: public; Owner: -

@@ -64,7 +64,7 @@ func TestMigrateAlone(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
-	for _, step := range [][2]string{{"version", "0"}, {"up", ""}, {"version", "982"}, {"up", ""}, {"down", ""}, {"version", "0"}, {"up", ""}} {
+	for _, step := range [][2]string{{"version", "0"}, {"up", ""}, {"version", "983"}, {"up", ""}, {"down", ""}, {"version", "0"}, {"up", ""}} {
 		if got := run("migrate", step[0]); got != step[1] {
 			t.Errorf("migrate %s printed %q, want %q", step[0], got, step[1])
 		}

@@ -115,7 +115,7 @@ func TestRunningTheFilesAgainChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	schemaBefore := schema(t, url)
-	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet", "981_history_is_written_once", "982_rules_of_columns", "976_platform_settings"} {
+	for _, file := range []string{"976_platform_settings", "977_settings_revisions", "978_maintenance_functions", "979_truncate_at_repeatable_read", "980_settings_fleet", "981_history_is_written_once", "982_rules_of_columns", "983_commit_looks_less", "976_platform_settings"} {
 		up(t, conn, file)
 	}
 	if err := conn.QueryRow(t.Context(), contents).Scan(&after); err != nil {
@@ -164,8 +164,8 @@ func TestADirtySchemaIsNamedAndNotForced(t *testing.T) {
 	url := pgtest.Database(t)
 	pgtest.Exec(t, pgtest.Connect(t, url), `UPDATE schema_migrations SET dirty = true`)
 	err := migrations.Up(t.Context(), url, zap.NewNop())
-	if err == nil || !strings.Contains(err.Error(), "dirty at version 982") {
-		t.Errorf("%v, want an error that names version 982", err)
+	if err == nil || !strings.Contains(err.Error(), "dirty at version 983") {
+		t.Errorf("%v, want an error that names version 983", err)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestMigratingUnderPodsAndWritersNeverDeadlocks(t *testing.T) {
 				}
 			})
 		}
-		for _, file := range []string{"981_history_is_written_once", "982_rules_of_columns"} {
+		for _, file := range []string{"981_history_is_written_once", "982_rules_of_columns", "983_commit_looks_less"} {
 			before := statements.Load()
 			for statements.Load() < before+40 && !t.Failed() {
 				time.Sleep(time.Millisecond)
