@@ -175,7 +175,8 @@ func migrateOn(config *pgx.ConnConfig, step func(*migrate.Migrate) error) (err e
 		_, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", lockWait.Milliseconds()))
 		return err
 	}))
-	target, err := driver.WithInstance(db, &driver.Config{})
+	// The files name their schema, so a search_path says nothing about it.
+	target, err := driver.WithInstance(db, &driver.Config{SchemaName: "public"})
 	if err != nil {
 		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", withoutQuery(err)), db.Close())
 	}

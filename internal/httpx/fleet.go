@@ -20,7 +20,7 @@ type podJSON struct {
 	State      settings.PodState `json:"state"`
 	Lag        int64             `json:"lag"`
 	LagSeconds float64           `json:"lag_seconds"`
-	AppliedAt  *time.Time        `json:"applied_at"`
+	AppliedAt  *time.Time        `json:"applied_at"` // null: it has not said yet that it has Revision
 	LastSeen   *time.Time        `json:"last_seen"`
 	StartedAt  *time.Time        `json:"started_at"`
 	ClosedAt   *time.Time        `json:"closed_at"` // since when a lost pod has closed its own gate

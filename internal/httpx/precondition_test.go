@@ -138,3 +138,28 @@ func TestWritesHoldToTheirPreconditions(t *testing.T) {
 		t.Errorf("DELETE with the ETag: %d %s", a.status, a.body)
 	}
 }
+
+// A condition that no setting can fulfil is not about what the body lacks.
+func TestAConditionOnASettingThatDoesNotExistComesBeforeItsKind(t *testing.T) {
+	s := serve(t, nil)
+	for _, token := range []string{adminToken, operatorToken} {
+		for _, body := range []string{`{"value":1}`, `{"value":1,"kind":"int"}`} {
+			for _, match := range []string{"*", `"1"`, `"abc"`} {
+				a := s.do(t, request{
+					method: "PUT", path: "/api/v1/admin/settings/absent", token: token, body: body,
+					header: http.Header{"If-Match": {match}},
+				})
+				if p := a.wantProblem(t, 412, "precondition-failed"); p["current_revision"] != 0.0 {
+					t.Errorf("PUT %s, If-Match %s: %s", body, match, a.body)
+				}
+			}
+		}
+	}
+	a := s.do(t, request{
+		method: "PUT", path: "/api/v1/admin/settings/absent", token: adminToken, body: `{"value":1}`,
+		header: http.Header{"If-None-Match": {"*"}},
+	})
+	if p := a.wantProblem(t, 422, "invalid-field"); p["field"] != "kind" {
+		t.Errorf("to create without a kind: %s", a.body)
+	}
+}

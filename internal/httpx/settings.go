@@ -105,7 +105,7 @@ func (s *Server) putSetting(c echo.Context) error {
 	if public != nil && who.role < administrator {
 		return tooLow(who, administrator, `Setting "public"`)
 	}
-	kind, err := s.kindOf(key, kindName, who)
+	kind, err := s.kindOf(key, kindName, who, condition)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,8 @@ func (s *Server) putSetting(c echo.Context) error {
 }
 
 // kindOf is the kind that the caller names, else the one that the setting has.
-func (s *Server) kindOf(key string, named *string, who caller) (settings.Kind, error) {
+// Who demands that there is one is told first that there is none.
+func (s *Server) kindOf(key string, named *string, who caller, demanded settings.Condition) (settings.Kind, error) {
 	if named != nil {
 		return settings.ParseKind(*named)
 	}
@@ -149,7 +150,10 @@ func (s *Server) kindOf(key string, named *string, who caller) (settings.Kind, e
 	if setting := snapshot.Lookup(key); setting != nil {
 		return setting.Value.Kind(), nil
 	}
-	if who.role < administrator {
+	switch {
+	case demanded.Exists || demanded.Revisions != nil:
+		return 0, &settings.ConflictError{Key: key}
+	case who.role < administrator:
 		return 0, settings.ErrMayNotCreate
 	}
 	return 0, invalid("kind", `is required for a new setting: "bool", "int", "float", "text", "time" or "json"`)

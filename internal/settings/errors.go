@@ -2,8 +2,13 @@ package settings
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -125,8 +130,21 @@ func explain(err error) string {
 	case c != "":
 		return "the server refused (SQLSTATE " + c + ")"
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return "the server does not answer in time"
+	case broke(err):
+		return "the server cannot be reached, or the connection broke"
 	}
-	return "the server cannot be reached, or the connection broke"
+	return `an unexpected error; the line "degraded" in this pod's log has it` // here it may not stand: it may quote a setting
+}
+
+// broke says whether an error that the server did not send is the connection's:
+// others, such as an answer that cannot be read, have nothing to do with it.
+func broke(err error) bool {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	_, network := errors.AsType[net.Error](err)
+	return connecting || network || slices.ContainsFunc([]error{
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, driver.ErrBadConn, sql.ErrConnDone,
+	}, func(end error) bool { return errors.Is(err, end) })
 }

@@ -234,6 +234,16 @@ func writeArguments(s *Setting) []any {
 	return args
 }
 
+// rules are the table's that a value is held against there and not in [Value.Check]
+// too, in words.
+var rules = map[string]string{
+	"platform_settings_well_known_kind": fmt.Sprintf(": %s is an int from 1 to %d (seconds), %s and %s are bool, %s is text, %s and %s are time",
+		KeyMaintenanceRetryAfter, MaxRetryAfter/time.Second, KeyMaintenanceMode, KeyMaintenanceReadOnly,
+		KeyMaintenanceMessage, KeyMaintenanceStartsAt, KeyMaintenanceEndsAt),
+	"platform_settings_json_at_most_64_kib":     fmt.Sprintf(": as PostgreSQL writes it, with spaces, a json takes at most %d bytes", MaxValueBytes),
+	"platform_settings_json_at_most_100_levels": ": a json has at most 100 levels",
+}
+
 // writeError sorts what the database or the way to it said before COMMIT:
 // nothing was changed.
 func writeError(step string, err error) error {
@@ -253,7 +263,7 @@ func writeError(step string, err error) error {
 	case pg.Code == "55P03": // lock_not_available
 		return fmt.Errorf("%w: %w", ErrLocked, err)
 	case pg.Code == "23514": // check_violation
-		return &InvalidError{Field: "value", Why: fmt.Sprintf("violates the rule %q", pg.ConstraintName)}
+		return &InvalidError{Field: "value", Why: fmt.Sprintf("violates the rule %q%s", pg.ConstraintName, rules[pg.ConstraintName])}
 	case strings.HasPrefix(pg.Code, "22"): // data exceptions, such as \u0000 in JSON
 		return &InvalidError{Field: "value", Why: "is refused by the database: " + pg.Message}
 	}

@@ -155,15 +155,15 @@ func TestBadWritesAreRefusedWithTheFieldAndTheRule(t *testing.T) {
 		"a malformed key":        {Put{Key: "Nope", Value: intValue(1)}, "key must"},
 		"a key with a line end":  {Put{Key: "n\n", Value: intValue(1)}, "key must"},
 		"a text over 64 KiB":     {Put{Key: "t", Value: textValue(strings.Repeat("x", MaxValueBytes+1)), MayCreate: true}, "65536 bytes"},
-		"a json over 64 KiB":     {Put{Key: "j", Value: jsonValue(`[` + strings.Repeat("1,", 22000) + `1]`), MayCreate: true}, "platform_settings_json_at_most_64_kib"},
+		"a json over 64 KiB":     {Put{Key: "j", Value: jsonValue(`[` + strings.Repeat("1,", 22000) + `1]`), MayCreate: true}, `"platform_settings_json_at_most_64_kib": as PostgreSQL writes it, with spaces, a json takes at most 65536 bytes`},
 		"U+0000 in a text":       {Put{Key: "t", Value: textValue("a\x00b"), MayCreate: true}, "U+0000"},
 		"U+0000 in a json":       {Put{Key: "j", Value: jsonValue(`"\u0000"`), MayCreate: true}, "refused by the database"},
 		"no number":              {Put{Key: "f", Value: floatValue(math.NaN()), MayCreate: true}, "finite"},
 		"a year out of range":    {Put{Key: "at", Value: timeValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)), MayCreate: true}, "years"},
 		"another kind":           {Put{Key: "n", Value: textValue("x")}, "kind int, not text"},
 		"the zero time":          {Put{Key: "at", Value: timeValue(time.Time{}), MayCreate: true}, "years"},
-		"a deep json":            {Put{Key: "j", Value: jsonValue(strings.Repeat("[", 200) + strings.Repeat("]", 200)), MayCreate: true}, "platform_settings_json_at_most_100_levels"},
-		"a well-known key":       {Put{Key: KeyMaintenanceRetryAfter, Value: intValue(0), MayCreate: true}, "platform_settings_well_known_kind"},
+		"a deep json":            {Put{Key: "j", Value: jsonValue(strings.Repeat("[", 200) + strings.Repeat("]", 200)), MayCreate: true}, `"platform_settings_json_at_most_100_levels": a json has at most 100 levels`},
+		"a well-known key":       {Put{Key: KeyMaintenanceRetryAfter, Value: intValue(0), MayCreate: true}, `"platform_settings_well_known_kind": maintenance_retry_after is an int from 1 to 86400 (seconds), maintenance_mode and`},
 		"no right to create one": {Put{Key: "new", Value: intValue(1)}, "may not create"},
 	} {
 		_, err := e.Put(t.Context(), tester, test.put)
