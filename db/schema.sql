@@ -237,33 +237,54 @@ DECLARE
   announce text;
   numbered timestamptz;
   message  text;
+  changed  boolean;
 BEGIN
   UPDATE public.settings_head SET revision = revision + 1, xid = NEW.xid
    WHERE only_row AND xid IS DISTINCT FROM NEW.xid AND pg_trigger_depth() = 1
      AND EXISTS (SELECT FROM public.settings_pending p
-                  WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at AND (p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text))
+                  WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at AND p.key = NEW.key
+                    AND (p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text))
   RETURNING revision, channel, clock_timestamp() INTO stamped, announce, numbered;
   IF stamped IS NULL THEN
-    PERFORM public.settings_not_numbered(NEW.xid, NEW.began_at);
+    -- Nearly always an earlier run has taken this key along.
+    IF pg_trigger_depth() > 1 THEN
+      -- SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock the head,
+      -- long before COMMIT: back in line.
+      SET CONSTRAINTS public.settings_commit DEFERRED;
+      WITH again AS (
+        DELETE FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at AND p.key = NEW.key
+        RETURNING p.*)
+      INSERT INTO public.settings_pending SELECT a.* FROM again a;
+      RETURN NULL;
+    END IF;
+    DELETE FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at AND p.key = NEW.key
+    RETURNING p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text INTO changed;
+    IF changed THEN -- else there and back, which is no change
+      -- Its notification is queued; a second one would show every pod a state
+      -- between the two that nobody committed.
+      RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'Commit first, or leave the constraint settings_commit deferred.';
+    END IF;
     RETURN NULL;
   END IF;
 
-  WITH changed AS (
+  WITH pending AS (
     DELETE FROM public.settings_pending p WHERE p.xid = NEW.xid AND p.began_at = NEW.began_at
-    RETURNING p.key, p.before, p.after, p.note, p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text AS is),
+    RETURNING p.key, p.before, p.after, p.note, p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text AS changed),
   changes AS (
     INSERT INTO public.settings_changes (revision, key, before, after)
-    SELECT stamped, c.key, c.before, c.after FROM changed c WHERE c.is),
+    SELECT stamped, p.key, p.before, p.after FROM pending p WHERE p.changed),
   commit AS (
     INSERT INTO public.settings_commits (revision, at, actor, role, reason)
     VALUES (stamped, numbered,
             coalesce(nullif(left(current_setting('settings.actor', true), 200), ''), session_user), session_user,
             nullif(left(current_setting('settings.reason', true), 4000), '')))
   SELECT format('{"revision" : %s, "at" : %s%s%s}', stamped, to_json(numbered),
-           CASE WHEN count(*) <= 100 AND octet_length(string_agg(c.note, ', ')) <= 7800 THEN format(', "changes" : [%s]', string_agg(c.note, ', ')) END,
+           CASE WHEN count(*) <= 100 AND octet_length(string_agg(p.note, ', ')) <= 7800 THEN format(', "changes" : [%s]', string_agg(p.note, ', ')) END,
            CASE WHEN current_setting('settings.wait', true) IN ('on', 'true', 'yes', '1') THEN ', "wait" : true' END) -- pods acknowledge at once
     INTO message
-    FROM (SELECT c.note FROM changed c WHERE c.is LIMIT 101) c; -- megabytes are not to be joined in vain
+    FROM (SELECT p.note FROM pending p WHERE p.changed LIMIT 101) p; -- megabytes are not to be joined in vain
   PERFORM pg_notify(announce, message);
   RETURN NULL;
 END $$;
@@ -466,37 +487,6 @@ CREATE FUNCTION public.settings_leave(instance uuid) RETURNS void
   DELETE FROM public.settings_members m WHERE m.instance = $1;
   DELETE FROM public.settings_pods p WHERE p.instance = $1;
 $_$;
-
---
--- Name: settings_not_numbered(xid8, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.settings_not_numbered(of_xid xid8, of_began_at timestamp with time zone) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    AS $$
-BEGIN
-  IF pg_trigger_depth() > 1 THEN
-    -- SET CONSTRAINTS ALL IMMEDIATE would number the commit, and lock the head,
-    -- long before COMMIT: back in line.
-    SET CONSTRAINTS public.settings_commit DEFERRED;
-    WITH again AS (
-      DELETE FROM public.settings_pending p WHERE p.xid = of_xid AND p.began_at = of_began_at RETURNING p.*)
-    INSERT INTO public.settings_pending SELECT a.* FROM again a;
-    RETURN;
-  END IF;
-  PERFORM FROM public.settings_pending p
-    WHERE p.xid = of_xid AND p.began_at = of_began_at AND (p.again IS NULL OR p.before::text IS DISTINCT FROM p.after::text);
-  IF FOUND THEN
-    -- Its notification is queued; a second one would show every pod a state
-    -- between the two that nobody committed.
-    RAISE EXCEPTION 'settings were changed after SET CONSTRAINTS … IMMEDIATE had numbered this transaction''s changes'
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Commit first, or leave the constraint settings_commit deferred.';
-  END IF;
-  DELETE FROM public.settings_pending p WHERE p.xid = of_xid AND p.began_at = of_began_at; -- there and back is no change
-END $$;
 
 --
 -- Name: settings_note(text, public.platform_settings); Type: FUNCTION; Schema: public; Owner: -
@@ -1075,12 +1065,6 @@ REVOKE ALL ON FUNCTION public.settings_join(instance uuid, pod text, build text,
 --
 
 REVOKE ALL ON FUNCTION public.settings_leave(instance uuid) FROM PUBLIC;
-
---
--- Name: FUNCTION settings_not_numbered(of_xid xid8, of_began_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON FUNCTION public.settings_not_numbered(of_xid xid8, of_began_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION settings_row(); Type: ACL; Schema: public; Owner: -

@@ -349,7 +349,6 @@ func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
 		`INSERT INTO settings_commits DEFAULT VALUES`,
 		`SELECT * FROM settings_commits`,
 		`DELETE FROM settings_changes`,
-		`SELECT settings_not_numbered('1', now())`,
 		`SELECT settings_stamped(s, s) FROM platform_settings s`,
 		`INSERT INTO settings_pending (key) VALUES ('k')`,
 		`SELECT settings_history_prune('0')`,
