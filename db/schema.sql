@@ -547,7 +547,8 @@ CREATE FUNCTION public.settings_stamp() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
-  IF OLD *= NEW THEN -- byte by byte: for jsonb, 1.0 = 1 although they read differently
+  IF OLD *= NEW -- byte by byte: for jsonb, 1.0 = 1 although they read differently
+     AND coalesce(current_setting('settings.announce', true), '') NOT IN ('on', 'true', 'yes', '1') THEN
     RETURN NEW;
   END IF;
   -- Nearly always it is the transaction's first change of the key.

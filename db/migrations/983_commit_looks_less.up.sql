@@ -3,6 +3,10 @@
 -- notification says of a row is written down beside the row, by the trigger that
 -- has it; SET CONSTRAINTS is run only where somebody else ran it; and the rules of
 -- several columns are one function that needs no settings of its own.
+--
+-- New is settings.announce: where it is on, an UPDATE that changes nothing is a
+-- commit all the same. It tells every pod of rows that were changed while the
+-- triggers were off.
 
 -- Pods ask the tables in one order and writers in another, so whoever held some
 -- and waited for others could lock up with either. This waits for the first one
@@ -75,7 +79,8 @@ COMMENT ON COLUMN public.settings_pending.opens IS 'Written no more.'; -- 981 na
 CREATE OR REPLACE FUNCTION public.settings_stamp() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF OLD *= NEW THEN -- byte by byte: for jsonb, 1.0 = 1 although they read differently
+  IF OLD *= NEW -- byte by byte: for jsonb, 1.0 = 1 although they read differently
+     AND coalesce(current_setting('settings.announce', true), '') NOT IN ('on', 'true', 'yes', '1') THEN
     RETURN NEW;
   END IF;
   -- Nearly always it is the transaction's first change of the key.

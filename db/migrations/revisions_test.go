@@ -28,6 +28,7 @@ type announced struct {
 	Changes  []struct {
 		Key     string
 		Deleted bool
+		Value   json.RawMessage
 	}
 }
 
@@ -106,6 +107,11 @@ func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 		"savepoint released":           {`BEGIN; SAVEPOINT a;` + on + `RELEASE a;` + add + `COMMIT`, "maintenance_mode n"},
 		"rollback":                     {`BEGIN;` + on + `ROLLBACK`, ""},
 		"same value":                   {off, ""},
+		"same value, announced":        {`BEGIN; SET LOCAL settings.announce = on;` + off + `COMMIT`, "maintenance_mode"},
+		"there and back, announced":    {`BEGIN; SET LOCAL settings.announce = on;` + on + off + `COMMIT`, ""},
+		"changed twice":                {`BEGIN;` + off + on + on + `COMMIT`, "maintenance_mode"},
+		"there, back and there":        {`BEGIN;` + on + off + on + `COMMIT`, "maintenance_mode"},
+		"a stamp of one's own":         {`UPDATE platform_settings SET updated_by = 'somebody else', updated_at = '2001-01-01'`, ""},
 		"there and back":               {`BEGIN;` + on + off + `COMMIT`, ""},
 		"insert and delete":            {`BEGIN;` + add + `DELETE FROM platform_settings WHERE key = 'n'; COMMIT`, ""},
 		"delete and insert the same":   {`BEGIN; DELETE FROM platform_settings; INSERT INTO platform_settings (key, value_bool, description) VALUES ('maintenance_mode', false, 'Answers 503 to everything but health, admin and reading settings.'); COMMIT`, ""},
@@ -142,7 +148,14 @@ func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 			var keys []string
 			for _, ch := range heard[0].Changes {
 				if ch.Deleted {
-					ch.Key = "-" + ch.Key
+					keys = append(keys, "-"+ch.Key)
+					continue
+				}
+				var current bool
+				err := dba.QueryRow(t.Context(), `SELECT coalesce(to_jsonb(value_bool), to_jsonb(value_int), to_jsonb(value_text), value_json)::text = $2
+					FROM platform_settings WHERE key = $1`, ch.Key, string(ch.Value)).Scan(&current)
+				if err != nil || !current {
+					t.Errorf("%s is announced as %s, which it is not; %v", ch.Key, ch.Value, err)
 				}
 				keys = append(keys, ch.Key)
 			}
@@ -297,6 +310,14 @@ func TestNoPayloadHarmsItsWriter(t *testing.T) {
 	}
 	if carried == 0 || left == 0 {
 		t.Errorf("%d carried, %d left out: the sizes do not straddle the limit", carried, left)
+	}
+
+	// Of many keys that would take little, all are carried or none.
+	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) SELECT 'n' || i, i FROM generate_series(1, 150) i`)
+	ear.upTo(dba)
+	pgtest.Exec(t, dba, `DELETE FROM platform_settings WHERE value_int IS NOT NULL`)
+	if heard := ear.upTo(dba); len(heard) != 1 || len(heard[0].Changes) != 0 && len(heard[0].Changes) != 150 {
+		t.Errorf("heard %v, want all of 150 keys, or none", heard)
 	}
 }
 

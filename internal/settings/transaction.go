@@ -99,7 +99,7 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 	if err != nil {
 		return 0, nil, err
 	}
-	before, xid, err := makeEdits(ctx, tx, edits, stands)
+	before, xid, err := makeEdits(ctx, tx, edits, stands, e.unannounced(stands))
 	if err != nil {
 		return 0, nil, writeError("change", err)
 	}
@@ -159,10 +159,27 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 	return stands, tx.SendBatch(ctx, batch).Close()
 }
 
-// makeEdits makes the edits, and notes in stands what they lead to. It returns
+// unannounced says whether the rows hold what this pod should have in force and
+// has not: they were changed while the triggers were off. Others may lack it too,
+// and an edit that changes nothing would tell nobody.
+func (e *Engine) unannounced(stands map[string]*Setting) bool {
+	now := e.Current()
+	for key, s := range stands {
+		if have := now.Lookup(key); s.Revision <= now.revision && (have == nil || have.digest != s.digest) {
+			return true
+		}
+	}
+	return false
+}
+
+// makeEdits makes the edits, and notes in stands what they lead to; where they are
+// to be announced, also those that change nothing are a commit. It returns
 // what finds the transaction's commit: a revision that is older, and its xid.
-func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*Setting) (before Revision, xid string, err error) {
+func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*Setting, announce bool) (before Revision, xid string, err error) {
 	batch := &pgx.Batch{}
+	if announce {
+		batch.Queue(`SET LOCAL settings.announce = on`)
+	}
 	for _, ed := range edits {
 		if ed.next == nil {
 			batch.Queue(`DELETE FROM public.platform_settings WHERE key = $1`, ed.key)

@@ -318,3 +318,29 @@ func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Guarantee 10: rows that changed while the triggers were off are in force nowhere
+// until a poll finds them. Who then writes what they hold already is not told that
+// all pods have it before they do.
+func TestAWriteAnnouncesWhatTheTriggersMissed(t *testing.T) {
+	url := pgtest.Database(t)
+	engines := fleet(t, url, 2, func(c *Config) { c.TTL = time.Hour }) // no poll finds them
+	pgtest.Exec(t, pgtest.Connect(t, url), `BEGIN;
+		ALTER TABLE platform_settings DISABLE TRIGGER ALL;
+		UPDATE platform_settings SET value_bool = true;
+		ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_stamp, ENABLE ALWAYS TRIGGER settings_row, ENABLE ALWAYS TRIGGER settings_truncate;
+		COMMIT`)
+	revision, _, err := engines[0].SetMaintenance(t.Context(), tester, Maintenance{Enabled: true})
+	if err != nil || revision != 2 {
+		t.Fatalf("revision %d, %v, want 2: the pod did not have it", revision, err)
+	}
+	for _, e := range engines {
+		s := awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+		if s.Revision() != 2 {
+			t.Errorf("revision %d, want 2", s.Revision())
+		}
+	}
+	if again, _, err := engines[0].SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil || again != 2 {
+		t.Errorf("revision %d, %v, want 2: nothing changed", again, err)
+	}
+}
