@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,12 +29,13 @@ type pod struct {
 	*settings.Engine
 	registry *prometheus.Registry
 	bench    settings.Int // the handle on what the benchmarks write
+	heard    func(*pod)   // runs on the listener's goroutine, each time it is about to wait for more; nil: nothing does
 	stop     func()       // waits until it has stopped
 }
 
 // startPod starts a pod; with no name it takes no part in the fleet's register.
 // What its connections carry is counted where there is traffic to count it in.
-func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traffic) (*pod, error) {
+func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traffic, heard func(*pod)) (*pod, error) {
 	poolConfig, err := settings.PoolConfig(url, "pool of "+name)
 	if err != nil {
 		return nil, err
@@ -51,7 +54,8 @@ func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traff
 		cancel()
 		return nil, err
 	}
-	p := &pod{registry: prometheus.NewRegistry()}
+	p := &pod{registry: prometheus.NewRegistry(), heard: heard}
+	listen.DialFunc = p.returning(listen.DialFunc)
 	p.Engine, err = settings.New(settings.Config{
 		Pool: pool, Listen: listen, TTL: ttl, Pod: name, Build: "bench", Registerer: p.registry,
 	})
@@ -65,6 +69,30 @@ func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traff
 	wg.Go(func() { _ = p.Run(running) })
 	p.stop = func() { cancel(); wg.Wait(); pool.Close() }
 	return p, nil
+}
+
+// returning has the pod told whenever its listener reads from the connections that
+// dial makes: what it has read before is in force by then.
+func (p *pod) returning(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &returningConn{conn, p}, nil
+	}
+}
+
+type returningConn struct {
+	net.Conn
+	*pod
+}
+
+func (c *returningConn) Read(b []byte) (int, error) {
+	if c.heard != nil {
+		c.heard(c.pod)
+	}
+	return c.Conn.Read(b)
 }
 
 // live waits until the pod has read the database and listens.
@@ -101,7 +129,8 @@ type fleet struct {
 	url   string
 	names bool // they take part in the register
 	ttl   time.Duration
-	wire  *traffic // nil: not counted
+	wire  *traffic            // nil: not counted
+	heard func(n int, p *pod) // see pod.heard, with its number; nil: nothing runs
 	pods  []*pod
 }
 
@@ -114,7 +143,11 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 			if f.names {
 				name = fmt.Sprintf("pod-%04d", len(f.pods))
 			}
-			p, err := startPod(ctx, f.url, name, f.ttl, f.wire)
+			var heard func(*pod)
+			if n := len(f.pods); f.heard != nil {
+				heard = func(p *pod) { f.heard(n, p) }
+			}
+			p, err := startPod(ctx, f.url, name, f.ttl, f.wire, heard)
 			if err != nil {
 				return err
 			}
@@ -172,6 +205,7 @@ type ours struct {
 	fleet  fleet
 	saw    seen
 
+	watched  bool
 	watching context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -179,19 +213,27 @@ type ours struct {
 
 // openOurs has pods that report to the fleet's register after each commit, as
 // cmd/api has them.
-func openOurs(ctx context.Context, saw seen) (system, error) { return openFleet(ctx, saw, true) }
+func openOurs(ctx context.Context, saw seen) (system, error) {
+	return openFleet(ctx, saw, true, false)
+}
 
 // openUnregistered has pods that do not.
 func openUnregistered(ctx context.Context, saw seen) (system, error) {
-	return openFleet(ctx, saw, false)
+	return openFleet(ctx, saw, false, false)
 }
 
-func openFleet(ctx context.Context, saw seen, registered bool) (_ system, err error) {
+// openWatched has those signed for by goroutines that wait for what is in force,
+// as a pod's own streams do.
+func openWatched(ctx context.Context, saw seen) (system, error) {
+	return openFleet(ctx, saw, false, true)
+}
+
+func openFleet(ctx context.Context, saw seen, registered, watched bool) (_ system, err error) {
 	server, err := startPostgres(ctx, 2*maxWatchers+50, nil)
 	if err != nil {
 		return nil, err
 	}
-	o := &ours{server: server, saw: saw}
+	o := &ours{server: server, saw: saw, watched: watched}
 	defer func() {
 		if err != nil {
 			stopPostgres(server)
@@ -208,23 +250,28 @@ func openFleet(ctx context.Context, saw seen, registered bool) (_ system, err er
 		return nil, err
 	}
 	o.fleet = fleet{url: url, names: registered, ttl: never}
+	if !watched {
+		o.fleet.heard = func(n int, p *pod) { saw(n, p.bench.Value()) }
+	}
 	o.watching, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return o, nil
 }
 
-// watch has a goroutine wait on each engine: what it signs is what any reader
-// would read, through a typed handle, one wake-up after it is in force.
+// watch signs what any reader would read, through a typed handle: where the others'
+// handlers sign, on the goroutine that hears it, or one wake-up later.
 func (o *ours) watch(ctx context.Context, n int) error {
 	from := len(o.fleet.pods)
 	if err := o.fleet.grow(ctx, n); err != nil {
 		return err
 	}
-	for i, p := range o.fleet.pods[from:] {
-		o.wg.Go(func() {
-			for s := range p.Watch(o.watching) {
-				o.saw(from+i, p.bench.In(s))
-			}
-		})
+	if o.watched {
+		for i, p := range o.fleet.pods[from:] {
+			o.wg.Go(func() {
+				for s := range p.Watch(o.watching) {
+					o.saw(from+i, p.bench.In(s))
+				}
+			})
+		}
 	}
 	return o.settle(ctx)
 }

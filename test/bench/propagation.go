@@ -179,6 +179,7 @@ func open(ctx context.Context, r *report, names ...string) (contenders []*conten
 		{"floor on our schema", 100, openBareOnOurs},
 		{"ours", 0, openOurs},
 		{"ours without register", 100, openUnregistered},
+		{"ours by Watch", 100, openWatched},
 		{"re-read on each", 0, openReread},
 		{"etcd", 0, openEtcd},
 		{"nats kv", 0, openNATS},
