@@ -88,7 +88,7 @@ func check(ctx context.Context, r *report, o options) error {
 		guard{"records of the write-ahead log for a write", 10.5, func(ctx context.Context) (float64, error) {
 			return ofDatabase(ctx, unregistered, &value, `SELECT wal_records::float8 FROM pg_stat_wal`)
 		}},
-		guard{"buffers that a write touches", 51, func(ctx context.Context) (float64, error) {
+		guard{"buffers that a write touches", 38, func(ctx context.Context) (float64, error) {
 			return ofDatabase(ctx, unregistered, &value, `SELECT (blks_hit + blks_read)::float8 FROM pg_stat_database WHERE datname = current_database()`)
 		}})
 
