@@ -517,11 +517,19 @@ BEGIN
   IF OLD *= NEW THEN
     RETURN NULL;
   END IF;
+  -- Where a key is changed again, the table says what stands: a change that somebody's
+  -- own trigger made in reply to another is noted before that other is.
   IF OLD.key <> NEW.key THEN
     INSERT INTO public.settings_pending (key, before, note) VALUES (OLD.key, to_jsonb(OLD), public.settings_note(OLD.key, NULL))
     ON CONFLICT (xid, began_at, key) DO UPDATE SET after = NULL, note = excluded.note, again = true;
     INSERT INTO public.settings_pending (key, after, note) VALUES (NEW.key, to_jsonb(NEW), public.settings_note(NEW.key, NEW))
-    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = excluded.after, note = excluded.note, again = true;
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET
+      (after, note) = (SELECT to_jsonb(s), public.settings_note(excluded.key, s)
+                         FROM (VALUES (1)) one LEFT JOIN public.platform_settings s ON s.key = excluded.key),
+      before = CASE WHEN settings_pending.before IS NOT DISTINCT FROM excluded.after
+                     AND excluded.after IS DISTINCT FROM (SELECT to_jsonb(s) FROM public.platform_settings s WHERE s.key = excluded.key)
+               THEN excluded.before ELSE settings_pending.before END,
+      again = true;
     RETURN NULL;
   END IF;
   IF (OLD.value_bool IS NULL, OLD.value_int IS NULL, OLD.value_float IS NULL, OLD.value_text IS NULL, OLD.value_time IS NULL, OLD.value_json IS NULL)
@@ -534,7 +542,13 @@ BEGIN
   END IF;
   INSERT INTO public.settings_pending (key, before, after, note)
   VALUES (coalesce(NEW.key, OLD.key), to_jsonb(OLD), to_jsonb(NEW), public.settings_note(OLD.key, NEW))
-  ON CONFLICT (xid, began_at, key) DO UPDATE SET after = excluded.after, note = excluded.note, again = true;
+  ON CONFLICT (xid, began_at, key) DO UPDATE SET
+      (after, note) = (SELECT to_jsonb(s), public.settings_note(excluded.key, s)
+                         FROM (VALUES (1)) one LEFT JOIN public.platform_settings s ON s.key = excluded.key),
+      before = CASE WHEN settings_pending.before IS NOT DISTINCT FROM excluded.after
+                     AND excluded.after IS DISTINCT FROM (SELECT to_jsonb(s) FROM public.platform_settings s WHERE s.key = excluded.key)
+               THEN excluded.before ELSE settings_pending.before END,
+      again = true;
   RETURN NULL;
 END $$;
 

@@ -1,3 +1,20 @@
+-- Locks as on the way up.
+DO $$ BEGIN
+  PERFORM set_config('lock_timeout', '100ms', true);
+  LOOP
+    BEGIN
+      LOCK TABLE public.platform_settings;
+      LOCK TABLE public.settings_head, public.settings_pending NOWAIT;
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() > transaction_timestamp() + interval '1 minute' THEN
+        RAISE;
+      END IF;
+      PERFORM pg_sleep(0.2);
+    END;
+  END LOOP;
+END $$;
+
 DROP TABLE IF EXISTS public.settings_pending;
 CREATE UNLOGGED TABLE public.settings_pending (
   xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
@@ -192,3 +209,9 @@ ALTER TABLE public.platform_settings
   ADD CONSTRAINT platform_settings_well_known_kind
     CHECK (public.settings_well_known_kind(key, value_bool, value_int, value_text, value_time));
 DROP FUNCTION IF EXISTS public.settings_valid(text, boolean, bigint, double precision, text, timestamptz, jsonb);
+
+DO $$ BEGIN
+  IF NOT has_function_privilege('public', 'public.settings_well_known_kind(text, boolean, bigint, text, timestamptz)', 'EXECUTE') THEN
+    GRANT EXECUTE ON FUNCTION public.settings_well_known_kind(text, boolean, bigint, text, timestamptz) TO PUBLIC;
+  END IF;
+END $$;

@@ -175,6 +175,43 @@ func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 	}
 }
 
+// A trigger of somebody's own that corrects what was written makes its change
+// within the other, and so is noted before it.
+func TestAChangeWithinAChangeIsTheOneThatStands(t *testing.T) {
+	url := pgtest.Database(t)
+	ear, dba, other := listen(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 7);
+		CREATE FUNCTION clamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			UPDATE platform_settings SET value_int = 100 WHERE key = NEW.key AND value_int > 100;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER clamp AFTER INSERT OR UPDATE ON platform_settings FOR EACH ROW EXECUTE FUNCTION clamp()`)
+	ear.upTo(other)
+	for _, test := range []struct{ sql, want string }{
+		{`UPDATE platform_settings SET value_int = 500 WHERE key = 'n'`, "n 7 100"},
+		{`BEGIN; UPDATE platform_settings SET value_int = 1 WHERE key = 'n'; UPDATE platform_settings SET value_int = 600 WHERE key = 'n'; COMMIT`, ""},
+		{`INSERT INTO platform_settings (key, value_int) VALUES ('fresh', 700)`, "fresh - 100"},
+	} {
+		pgtest.Exec(t, dba, test.sql)
+		heard := ear.upTo(other)
+		if test.want == "" {
+			if len(heard) != 0 {
+				t.Errorf("%s: announced %v, want nothing", test.sql, heard)
+			}
+			continue
+		}
+		if len(heard) != 1 || len(heard[0].Changes) != 1 || string(heard[0].Changes[0].Value) != "100" {
+			t.Errorf("%s: announced %v, want 100", test.sql, heard)
+		}
+		var history string
+		err := dba.QueryRow(t.Context(), `SELECT concat_ws(' ', key, coalesce(before ->> 'value_int', '-'), after ->> 'value_int')
+			FROM settings_history ORDER BY revision DESC LIMIT 1`).Scan(&history)
+		if err != nil || history != test.want {
+			t.Errorf("%s: the history says %q, %v, want %q", test.sql, history, err, test.want)
+		}
+	}
+}
+
 func TestCopyAndMergeAreOneCommitEach(t *testing.T) {
 	url := pgtest.Database(t)
 	ear, dba := listen(t, url), pgtest.Connect(t, url)

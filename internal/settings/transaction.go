@@ -164,6 +164,9 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 // and an edit that changes nothing would tell nobody.
 func (e *Engine) unannounced(stands map[string]*Setting) bool {
 	now := e.Current()
+	if now.source != SourceDatabase {
+		return false // it has digests of nothing
+	}
 	for key, s := range stands {
 		if have := now.Lookup(key); s.Revision <= now.revision && (have == nil || have.digest != s.digest) {
 			return true
