@@ -298,6 +298,7 @@ func (p *poller) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.working.Store(true) // first: who sees what the poll brought is not to be told that nothing did
 	p.engine.adopt(r)
 	return nil
 }
