@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -92,7 +93,7 @@ func liveEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observe
 func settle(t *testing.T, e *Engine) {
 	t.Helper()
 	until(t, "the listener is live", e.listening)
-	until(t, "the first poll is over", e.poller.working.Load)
+	until(t, "the first poll is over", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) > 0 })
 }
 
 // awaitSnapshot waits for a snapshot that satisfies ok.
