@@ -70,6 +70,7 @@ func (e *Engine) loadLastGood() {
 func (e *Engine) keepLastGood(ctx context.Context) {
 	var written *Snapshot
 	for {
+		ended := ctx.Err() != nil // asked first: what comes into force during a write is saved by another
 		now := e.state.Load()
 		var retry <-chan time.Time
 		if now.snap.source == SourceDatabase && now.snap != written {
@@ -81,7 +82,7 @@ func (e *Engine) keepLastGood(ctx context.Context) {
 				written = now.snap
 			}
 		}
-		if ctx.Err() != nil {
+		if ended {
 			return // what was in force at the end is saved
 		}
 		select {
