@@ -191,6 +191,22 @@ END $_$;
 COMMENT ON FUNCTION public.settings_await(revision bigint, timeout interval) IS 'Waits until every pod has the revision in force (the last one, if null), or until the time is over; then a row for each pod: has it or not.';
 
 --
+-- Name: settings_changed_again(text, jsonb, jsonb); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.settings_changed_again(changed text, was jsonb, became jsonb) RETURNS void
+    LANGUAGE sql
+    SET enable_seqscan TO 'off'
+    AS $$
+  UPDATE public.settings_pending p
+     SET before = CASE WHEN p.before IS NOT DISTINCT FROM became AND became IS DISTINCT FROM stands.after THEN was ELSE p.before END,
+         after = stands.after, note = stands.note
+    FROM (SELECT to_jsonb(s), public.settings_note(changed, s)
+            FROM (VALUES (changed)) one(key) LEFT JOIN public.platform_settings s USING (key)) stands(after, note)
+   WHERE p.xid = pg_current_xact_id_if_assigned() AND p.began_at = transaction_timestamp() AND p.key = changed
+$$;
+
+--
 -- Name: settings_check_in(uuid, bigint, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -513,23 +529,23 @@ CREATE FUNCTION public.settings_row() RETURNS trigger
     SET "TimeZone" TO 'UTC'
     SET extra_float_digits TO '1'
     AS $$
+DECLARE
+  again boolean;
 BEGIN
   IF OLD *= NEW THEN
     RETURN NULL;
   END IF;
-  -- Where a key is changed again, the table says what stands: a change that somebody's
-  -- own trigger made in reply to another is noted before that other is.
   IF OLD.key <> NEW.key THEN
-    INSERT INTO public.settings_pending (key, before, note) VALUES (OLD.key, to_jsonb(OLD), public.settings_note(OLD.key, NULL))
-    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = NULL, note = excluded.note, again = true;
-    INSERT INTO public.settings_pending (key, after, note) VALUES (NEW.key, to_jsonb(NEW), public.settings_note(NEW.key, NEW))
-    ON CONFLICT (xid, began_at, key) DO UPDATE SET
-      (after, note) = (SELECT to_jsonb(s), public.settings_note(excluded.key, s)
-                         FROM (VALUES (1)) one LEFT JOIN public.platform_settings s ON s.key = excluded.key),
-      before = CASE WHEN settings_pending.before IS NOT DISTINCT FROM excluded.after
-                     AND excluded.after IS DISTINCT FROM (SELECT to_jsonb(s) FROM public.platform_settings s WHERE s.key = excluded.key)
-               THEN excluded.before ELSE settings_pending.before END,
-      again = true;
+    INSERT INTO public.settings_pending AS p (key, before, note) VALUES (OLD.key, to_jsonb(OLD), public.settings_note(OLD.key, NULL))
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET again = true RETURNING p.again INTO again;
+    IF again THEN
+      PERFORM public.settings_changed_again(OLD.key, to_jsonb(OLD), NULL);
+    END IF;
+    INSERT INTO public.settings_pending AS p (key, after, note) VALUES (NEW.key, to_jsonb(NEW), public.settings_note(NEW.key, NEW))
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET again = true RETURNING p.again INTO again;
+    IF again THEN
+      PERFORM public.settings_changed_again(NEW.key, NULL, to_jsonb(NEW));
+    END IF;
     RETURN NULL;
   END IF;
   IF (OLD.value_bool IS NULL, OLD.value_int IS NULL, OLD.value_float IS NULL, OLD.value_text IS NULL, OLD.value_time IS NULL, OLD.value_json IS NULL)
@@ -540,15 +556,12 @@ BEGIN
             SCHEMA = 'public', TABLE = 'platform_settings',
             HINT = format('Set value_%s, or delete the setting and create it anew.', public.settings_kind(OLD));
   END IF;
-  INSERT INTO public.settings_pending (key, before, after, note)
+  INSERT INTO public.settings_pending AS p (key, before, after, note)
   VALUES (coalesce(NEW.key, OLD.key), to_jsonb(OLD), to_jsonb(NEW), public.settings_note(OLD.key, NEW))
-  ON CONFLICT (xid, began_at, key) DO UPDATE SET
-      (after, note) = (SELECT to_jsonb(s), public.settings_note(excluded.key, s)
-                         FROM (VALUES (1)) one LEFT JOIN public.platform_settings s ON s.key = excluded.key),
-      before = CASE WHEN settings_pending.before IS NOT DISTINCT FROM excluded.after
-                     AND excluded.after IS DISTINCT FROM (SELECT to_jsonb(s) FROM public.platform_settings s WHERE s.key = excluded.key)
-               THEN excluded.before ELSE settings_pending.before END,
-      again = true;
+  ON CONFLICT (xid, began_at, key) DO UPDATE SET again = true RETURNING p.again INTO again;
+  IF again THEN
+    PERFORM public.settings_changed_again(coalesce(NEW.key, OLD.key), to_jsonb(OLD), to_jsonb(NEW));
+  END IF;
   RETURN NULL;
 END $$;
 
@@ -1050,6 +1063,12 @@ REVOKE ALL ON FUNCTION public.settings_acknowledge(instance uuid, revision bigin
 --
 
 REVOKE ALL ON FUNCTION public.settings_await(revision bigint, timeout interval) FROM PUBLIC;
+
+--
+-- Name: FUNCTION settings_changed_again(changed text, was jsonb, became jsonb); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.settings_changed_again(changed text, was jsonb, became jsonb) FROM PUBLIC;
 
 --
 -- Name: FUNCTION settings_check_in(instance uuid, revision bigint, source text, listener text, OUT joined boolean, OUT current bigint, OUT behind bigint, OUT lost bigint, OUT behind_for interval, OUT forgotten text[]); Type: ACL; Schema: public; Owner: -

@@ -185,7 +185,7 @@ CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_pendin
 ALTER TABLE public.settings_pending ENABLE ALWAYS TRIGGER settings_commit;
 
 DROP FUNCTION IF EXISTS public.settings_stamped(public.platform_settings, public.platform_settings),
-  public.settings_note(text, public.platform_settings);
+  public.settings_changed_again(text, jsonb, jsonb), public.settings_note(text, public.platform_settings);
 
 CREATE OR REPLACE FUNCTION public.settings_well_known_kind(
   key text, value_bool boolean, value_int bigint, value_text text, value_time timestamptz) RETURNS boolean

@@ -131,25 +131,38 @@ LANGUAGE sql STABLE AS $$
   END
 $$;
 
+-- Corrects what is noted of a key that was changed before, from the table: a change
+-- that somebody's own trigger makes in reply to another is noted first, and may be
+-- the one that stands. Then this other began it.
+CREATE OR REPLACE FUNCTION public.settings_changed_again(changed text, was jsonb, became jsonb) RETURNS void
+LANGUAGE sql SET enable_seqscan = off AS $$
+  UPDATE public.settings_pending p
+     SET before = CASE WHEN p.before IS NOT DISTINCT FROM became AND became IS DISTINCT FROM stands.after THEN was ELSE p.before END,
+         after = stands.after, note = stands.note
+    FROM (SELECT to_jsonb(s), public.settings_note(changed, s)
+            FROM (VALUES (changed)) one(key) LEFT JOIN public.platform_settings s USING (key)) stands(after, note)
+   WHERE p.xid = pg_current_xact_id_if_assigned() AND p.began_at = transaction_timestamp() AND p.key = changed
+$$;
+
 CREATE OR REPLACE FUNCTION public.settings_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
+DECLARE
+  again boolean;
 BEGIN
   IF OLD *= NEW THEN
     RETURN NULL;
   END IF;
-  -- Where a key is changed again, the table says what stands: a change that somebody's
-  -- own trigger made in reply to another is noted before that other is.
   IF OLD.key <> NEW.key THEN
-    INSERT INTO public.settings_pending (key, before, note) VALUES (OLD.key, to_jsonb(OLD), public.settings_note(OLD.key, NULL))
-    ON CONFLICT (xid, began_at, key) DO UPDATE SET after = NULL, note = excluded.note, again = true;
-    INSERT INTO public.settings_pending (key, after, note) VALUES (NEW.key, to_jsonb(NEW), public.settings_note(NEW.key, NEW))
-    ON CONFLICT (xid, began_at, key) DO UPDATE SET
-      (after, note) = (SELECT to_jsonb(s), public.settings_note(excluded.key, s)
-                         FROM (VALUES (1)) one LEFT JOIN public.platform_settings s ON s.key = excluded.key),
-      before = CASE WHEN settings_pending.before IS NOT DISTINCT FROM excluded.after
-                     AND excluded.after IS DISTINCT FROM (SELECT to_jsonb(s) FROM public.platform_settings s WHERE s.key = excluded.key)
-               THEN excluded.before ELSE settings_pending.before END,
-      again = true;
+    INSERT INTO public.settings_pending AS p (key, before, note) VALUES (OLD.key, to_jsonb(OLD), public.settings_note(OLD.key, NULL))
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET again = true RETURNING p.again INTO again;
+    IF again THEN
+      PERFORM public.settings_changed_again(OLD.key, to_jsonb(OLD), NULL);
+    END IF;
+    INSERT INTO public.settings_pending AS p (key, after, note) VALUES (NEW.key, to_jsonb(NEW), public.settings_note(NEW.key, NEW))
+    ON CONFLICT (xid, began_at, key) DO UPDATE SET again = true RETURNING p.again INTO again;
+    IF again THEN
+      PERFORM public.settings_changed_again(NEW.key, NULL, to_jsonb(NEW));
+    END IF;
     RETURN NULL;
   END IF;
   IF (OLD.value_bool IS NULL, OLD.value_int IS NULL, OLD.value_float IS NULL, OLD.value_text IS NULL, OLD.value_time IS NULL, OLD.value_json IS NULL)
@@ -160,15 +173,12 @@ BEGIN
             SCHEMA = 'public', TABLE = 'platform_settings',
             HINT = format('Set value_%s, or delete the setting and create it anew.', public.settings_kind(OLD));
   END IF;
-  INSERT INTO public.settings_pending (key, before, after, note)
+  INSERT INTO public.settings_pending AS p (key, before, after, note)
   VALUES (coalesce(NEW.key, OLD.key), to_jsonb(OLD), to_jsonb(NEW), public.settings_note(OLD.key, NEW))
-  ON CONFLICT (xid, began_at, key) DO UPDATE SET
-      (after, note) = (SELECT to_jsonb(s), public.settings_note(excluded.key, s)
-                         FROM (VALUES (1)) one LEFT JOIN public.platform_settings s ON s.key = excluded.key),
-      before = CASE WHEN settings_pending.before IS NOT DISTINCT FROM excluded.after
-                     AND excluded.after IS DISTINCT FROM (SELECT to_jsonb(s) FROM public.platform_settings s WHERE s.key = excluded.key)
-               THEN excluded.before ELSE settings_pending.before END,
-      again = true;
+  ON CONFLICT (xid, began_at, key) DO UPDATE SET again = true RETURNING p.again INTO again;
+  IF again THEN
+    PERFORM public.settings_changed_again(coalesce(NEW.key, OLD.key), to_jsonb(OLD), to_jsonb(NEW));
+  END IF;
   RETURN NULL;
 END $$;
 
@@ -255,5 +265,6 @@ CREATE CONSTRAINT TRIGGER settings_commit AFTER INSERT ON public.settings_pendin
   DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.settings_commit();
 ALTER TABLE public.settings_pending ENABLE ALWAYS TRIGGER settings_commit;
 
-REVOKE ALL ON FUNCTION public.settings_stamped(public.platform_settings, public.platform_settings) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.settings_stamped(public.platform_settings, public.platform_settings),
+  public.settings_changed_again(text, jsonb, jsonb) FROM PUBLIC;
 DROP FUNCTION IF EXISTS public.settings_touch(text, jsonb, jsonb), public.settings_same(jsonb, jsonb);

@@ -175,39 +175,52 @@ func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 	}
 }
 
-// A trigger of somebody's own that corrects what was written makes its change
-// within the other, and so is noted before it.
+// A change that somebody's own trigger makes in reply to another is noted before
+// that other is.
 func TestAChangeWithinAChangeIsTheOneThatStands(t *testing.T) {
 	url := pgtest.Database(t)
 	ear, dba, other := listen(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
-	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 7);
-		CREATE FUNCTION clamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 7), ('kept', 1);
+		CREATE FUNCTION house_rules() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			UPDATE platform_settings SET value_int = 100 WHERE key = NEW.key AND value_int > 100;
+			IF OLD.key = 'kept' AND NEW.key IS DISTINCT FROM 'kept' THEN
+				INSERT INTO platform_settings (key, value_int) VALUES ('kept', OLD.value_int + 1);
+			END IF;
 			RETURN NULL;
 		END $$;
-		CREATE TRIGGER clamp AFTER INSERT OR UPDATE ON platform_settings FOR EACH ROW EXECUTE FUNCTION clamp()`)
+		CREATE TRIGGER house_rules AFTER INSERT OR UPDATE OR DELETE ON platform_settings FOR EACH ROW EXECUTE FUNCTION house_rules()`)
 	ear.upTo(other)
-	for _, test := range []struct{ sql, want string }{
-		{`UPDATE platform_settings SET value_int = 500 WHERE key = 'n'`, "n 7 100"},
-		{`BEGIN; UPDATE platform_settings SET value_int = 1 WHERE key = 'n'; UPDATE platform_settings SET value_int = 600 WHERE key = 'n'; COMMIT`, ""},
-		{`INSERT INTO platform_settings (key, value_int) VALUES ('fresh', 700)`, "fresh - 100"},
+	for _, test := range []struct{ sql, history, heard string }{
+		{`UPDATE platform_settings SET value_int = 500 WHERE key = 'n'`, "n 7 100", "n 100"},
+		{`BEGIN; UPDATE platform_settings SET value_int = 1 WHERE key = 'n'; UPDATE platform_settings SET value_int = 600 WHERE key = 'n'; COMMIT`, "", ""},
+		{`INSERT INTO platform_settings (key, value_int) VALUES ('fresh', 700)`, "fresh - 100", "fresh 100"},
+		{`DELETE FROM platform_settings WHERE key = 'kept'`, "kept 1 2", "kept 2"},
+		{`UPDATE platform_settings SET key = 'moved', value_int = 800 WHERE key = 'n'`, "moved - 100, n 100 -", "moved 100, n -"},
+		{`UPDATE platform_settings SET key = 'gone' WHERE key = 'kept'`, "gone - 2, kept 2 3", "gone 2, kept 3"},
+		{`BEGIN; UPDATE platform_settings SET key = 'n' WHERE key = 'moved'; UPDATE platform_settings SET key = 'moved' WHERE key = 'n'; COMMIT`, "", ""},
+		{`BEGIN; UPDATE platform_settings SET key = 'n' WHERE key = 'moved'; DELETE FROM platform_settings WHERE key = 'n'; COMMIT`, "moved 100 -", "moved -"},
 	} {
+		before := revision(t, dba)
 		pgtest.Exec(t, dba, test.sql)
-		heard := ear.upTo(other)
-		if test.want == "" {
-			if len(heard) != 0 {
-				t.Errorf("%s: announced %v, want nothing", test.sql, heard)
+		var history string // key, before, after
+		err := dba.QueryRow(t.Context(), `SELECT coalesce(string_agg(concat_ws(' ', key, coalesce(before ->> 'value_int', '-'), coalesce(after ->> 'value_int', '-')), ', ' ORDER BY key), '')
+			FROM settings_history WHERE revision > $1`, before).Scan(&history)
+		if err != nil || history != test.history {
+			t.Errorf("%s: the history says %q, %v, want %q", test.sql, history, err, test.history)
+		}
+		var heard []string // key, value
+		for _, a := range ear.upTo(other) {
+			for _, c := range a.Changes {
+				value := "-"
+				if !c.Deleted {
+					value = string(c.Value)
+				}
+				heard = append(heard, c.Key+" "+value)
 			}
-			continue
 		}
-		if len(heard) != 1 || len(heard[0].Changes) != 1 || string(heard[0].Changes[0].Value) != "100" {
-			t.Errorf("%s: announced %v, want 100", test.sql, heard)
-		}
-		var history string
-		err := dba.QueryRow(t.Context(), `SELECT concat_ws(' ', key, coalesce(before ->> 'value_int', '-'), after ->> 'value_int')
-			FROM settings_history ORDER BY revision DESC LIMIT 1`).Scan(&history)
-		if err != nil || history != test.want {
-			t.Errorf("%s: the history says %q, %v, want %q", test.sql, history, err, test.want)
+		slices.Sort(heard)
+		if got := strings.Join(heard, ", "); got != test.heard {
+			t.Errorf("%s: announced %q, want %q", test.sql, got, test.heard)
 		}
 	}
 }
