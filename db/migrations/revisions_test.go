@@ -2,7 +2,6 @@ package migrations_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,77 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"platform-settings/test/pgtest"
 )
-
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
-
-// announced is what a notification says.
-type announced struct {
-	Revision int
-	Changes  []struct {
-		Key     string
-		Deleted bool
-		Value   json.RawMessage
-	}
-}
-
-// ear hears the notifications of a database.
-type ear struct {
-	t    *testing.T
-	conn *pgx.Conn
-}
-
-func listen(t *testing.T, url string) ear {
-	conn := pgtest.Connect(t, url)
-	var channel string
-	if err := conn.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
-		t.Fatal(err)
-	}
-	pgtest.Exec(t, conn, `LISTEN `+pgx.Identifier{channel}.Sanitize())
-	return ear{t, conn}
-}
-
-// upTo is all that was announced up to, and with, a marker that it sends itself:
-// so it also hears that nothing was.
-func (e ear) upTo(marker *pgx.Conn) (heard []announced) {
-	e.t.Helper()
-	pgtest.Exec(e.t, marker, `SELECT pg_notify((SELECT channel FROM settings_head), '{"revision": -1}')`)
-	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
-	defer cancel()
-	for {
-		n, err := e.conn.WaitForNotification(ctx)
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		if len(n.Payload) >= 8000 {
-			e.t.Errorf("a payload of %d bytes", len(n.Payload))
-		}
-		var a announced
-		if err := json.Unmarshal([]byte(n.Payload), &a); err != nil {
-			e.t.Fatalf("%v: %s", err, n.Payload)
-		}
-		if a.Revision == -1 {
-			return heard
-		}
-		heard = append(heard, a)
-	}
-}
-
-func revision(t *testing.T, conn *pgx.Conn) (r int) {
-	t.Helper()
-	if err := conn.QueryRow(t.Context(), `SELECT revision FROM settings_head`).Scan(&r); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
 
 // Guarantee 1: whatever SQL it is, one transaction is one revision and one
 // notification; and one that changes nothing is none.
@@ -386,180 +320,6 @@ func TestAnOpenTransactionDelaysNoOtherKeysWriter(t *testing.T) {
 	}
 	if got := revision(t, other); got != 6 {
 		t.Errorf("revision %d, want 6", got)
-	}
-}
-
-func TestChangesAfterTheCommitWasNumberedAreRefused(t *testing.T) {
-	conn := pgtest.Connect(t, pgtest.Database(t))
-	pgtest.Exec(t, conn, `BEGIN; UPDATE platform_settings SET value_bool = true; SET CONSTRAINTS ALL IMMEDIATE;
-		UPDATE platform_settings SET description = 'more'`)
-	_, err := conn.Exec(t.Context(), `COMMIT`)
-	if err == nil || !strings.Contains(err.Error(), "SET CONSTRAINTS") {
-		t.Errorf("%v, want it refused: a second revision would show pods half a commit", err)
-	}
-}
-
-const (
-	insufficientPrivilege = "42501"
-	featureNotSupported   = "0A000" // a trigger function that is called by itself
-	notInRequiredState    = "55000" // a view that cannot be written to
-)
-
-// Guarantee 5: a role that may change settings can neither learn the channel nor
-// write history, and so neither overhear nor forge.
-func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
-	url := pgtest.Database(t)
-	owner := pgtest.Connect(t, url)
-	pgtest.Exec(t, owner, `GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON platform_settings TO PUBLIC; GRANT SELECT ON settings_history TO PUBLIC`)
-	ear := listen(t, url)
-	clerk := pgtest.Connect(t, pgtest.Role(t, url, "clerk"))
-	pgtest.Exec(t, clerk, `CREATE TEMP TABLE own (LIKE public.platform_settings)`)
-	for _, sql := range []string{
-		`SELECT channel FROM settings_head`,
-		`UPDATE settings_head SET revision = 99`,
-		`INSERT INTO settings_commits DEFAULT VALUES`,
-		`SELECT * FROM settings_commits`,
-		`DELETE FROM settings_changes`,
-		`SELECT settings_stamped(s, s) FROM platform_settings s`,
-		`INSERT INTO settings_pending (key) VALUES ('k')`,
-		`SELECT settings_history_prune('0')`,
-		`SELECT settings_commit()`,
-		`SELECT settings_row()`,
-		`CREATE TRIGGER a AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION settings_row()`,
-		`CREATE TRIGGER a BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION settings_stamp()`,
-		`CREATE TRIGGER a BEFORE TRUNCATE ON own FOR EACH STATEMENT EXECUTE FUNCTION settings_truncate()`,
-		`CREATE TRIGGER a AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION settings_commit()`,
-		`DELETE FROM settings_history`,
-	} {
-		if _, err := clerk.Exec(t.Context(), sql); err == nil {
-			t.Errorf("%s: allowed", sql)
-		} else if pg, _ := errors.AsType[*pgconn.PgError](err); pg == nil || !slices.Contains([]string{insufficientPrivilege, featureNotSupported, notInRequiredState}, pg.Code) {
-			t.Errorf("%s: %v, want it forbidden", sql, err)
-		}
-	}
-	pgtest.Exec(t, clerk, `UPDATE platform_settings SET value_bool = true`)
-	pgtest.Exec(t, clerk, `SELECT maintenance_off(reason => 'enough')`)
-	if heard := ear.upTo(owner); len(heard) != 2 {
-		t.Errorf("%d notifications for its own two changes", len(heard))
-	}
-	var name, role, reason string
-	err := owner.QueryRow(t.Context(), `SELECT actor, role, reason FROM settings_history WHERE revision = 3 AND key = 'maintenance_mode'`).Scan(&name, &role, &reason)
-	if err != nil || !strings.HasPrefix(role, "clerk_") || name != role || reason != "enough" {
-		t.Errorf("actor %q, role %q, reason %q, %v", name, role, reason, err)
-	}
-
-	other := pgtest.Connect(t, pgtest.Database(t)) // cloned databases share a name; migrated ones must not
-	pgtest.Exec(t, other, `INSERT INTO settings_head DEFAULT VALUES ON CONFLICT (only_row) DO UPDATE SET channel = excluded.channel`)
-	var a, b string
-	if err := errors.Join(owner.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&a),
-		other.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&b)); err != nil || a == b {
-		t.Errorf("channels %q and %q, %v", a, b, err)
-	}
-}
-
-func TestBadSQLIsRefusedWithTheRulesName(t *testing.T) {
-	conn := pgtest.Connect(t, pgtest.Database(t))
-	for sql, rule := range map[string]string{
-		`INSERT INTO platform_settings (key, value_bool, value_int) VALUES ('k', true, 1)`: "platform_settings_exactly_one_value",
-		`INSERT INTO platform_settings (key) VALUES ('k')`:                                 "platform_settings_exactly_one_value",
-		`UPDATE platform_settings SET value_bool = NULL`:                                   "platform_settings_exactly_one_value",
-		`UPDATE platform_settings SET value_text = 'x'`:                                    "platform_settings_exactly_one_value",
-		`UPDATE platform_settings SET value_bool = NULL, value_text = 'x'`:                 "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_bool) VALUES ('k', true); UPDATE platform_settings SET value_bool = NULL, value_text = 'x' WHERE key = 'k'`:                                                                                                                      "platform_settings_kind_never_changes",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('k', 1); UPDATE platform_settings SET key = 'maintenance_mode2', value_int = NULL, value_text = 'x' WHERE key = 'k'; UPDATE platform_settings SET value_text = NULL, value_int = 1 WHERE key = 'maintenance_mode2'`: "platform_settings_kind_never_changes",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('k', 1); UPDATE platform_settings SET key = 'maintenance_message' WHERE key = 'k'`:                                                                                                                                  "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_text) VALUES ('maintenance_message', 'm') ON CONFLICT DO NOTHING; UPDATE platform_settings SET value_text = NULL, value_int = 1 WHERE key = 'maintenance_message'`:                                                               "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('K', 1)`:                                                         "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('', 1)`:                                                          "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_int) VALUES (E'k\n', 1)`:                                                      "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('k' || repeat('x', 127), 1)`:                                     "platform_settings_key_format",
-		`INSERT INTO platform_settings (key, value_text) VALUES ('k', repeat('€', 21846))`:                                       "platform_settings_text_at_most_64_kib",
-		`INSERT INTO platform_settings (key, value_json) VALUES ('k', to_jsonb(repeat('x', 65535)))`:                             "platform_settings_json_at_most_64_kib",
-		`INSERT INTO platform_settings (key, value_json) VALUES ('k', (repeat('[', 101) || repeat(']', 101))::jsonb)`:            "platform_settings_json_at_most_100_levels",
-		`INSERT INTO platform_settings (key, value_json) VALUES ('k', (repeat('{"a":', 101) || '1' || repeat('}', 101))::jsonb)`: "platform_settings_json_at_most_100_levels",
-		`INSERT INTO platform_settings (key, value_time) VALUES ('k', '0001-01-01 00:00:00+00')`:                                 "platform_settings_time_has_four_digit_year",
-		`INSERT INTO platform_settings (key, value_float) VALUES ('k', 'NaN')`:                                                   "platform_settings_float_is_finite",
-		`INSERT INTO platform_settings (key, value_float) VALUES ('k', '-Infinity')`:                                             "platform_settings_float_is_finite",
-		`INSERT INTO platform_settings (key, value_time) VALUES ('k', 'infinity')`:                                               "platform_settings_time_has_four_digit_year",
-		`INSERT INTO platform_settings (key, value_time) VALUES ('k', '0001-01-01 BC')`:                                          "platform_settings_time_has_four_digit_year",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_message', 1)`:                                       "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_retry_after', 0)`:                                   "platform_settings_well_known_kind",
-		`INSERT INTO platform_settings (key, value_int, description) VALUES ('k', 1, repeat('x', 4097))`:                         "platform_settings_description_at_most_4_kib",
-		`INSERT INTO settings_head DEFAULT VALUES`:                                                                               "settings_head_pkey",
-	} {
-		_, err := conn.Exec(t.Context(), sql)
-		pg, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || pg.ConstraintName != rule || !strings.Contains(pg.Message, rule) {
-			t.Errorf("%s:\n\t%v, want the rule %s", sql, err, rule)
-		}
-	}
-	if got := revision(t, conn); got != 1 {
-		t.Errorf("refused changes made revisions: %d", got)
-	}
-	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) VALUES ('k' || repeat('x', 126), repeat('x', 65536))`)
-	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_json) VALUES ('deep', (repeat('[', 100) || repeat(']', 100))::jsonb)`)
-}
-
-func TestHistoryTellsWhoWhatWhenAndWhy(t *testing.T) {
-	conn := pgtest.Connect(t, pgtest.Database(t))
-	pgtest.Exec(t, conn, `BEGIN; SET LOCAL settings.reason = 'deploy 42'; SET LOCAL settings.actor = 'alice';
-		UPDATE platform_settings SET value_bool = true; COMMIT`)
-	pgtest.Exec(t, conn, `UPDATE platform_settings SET value_bool = false`)
-	rows, _ := conn.Query(t.Context(), `
-		SELECT format('%s %s %s %s %s->%s %s', revision, actor, coalesce(reason, '-'), key, before ->> 'value_bool', after ->> 'value_bool', at <= clock_timestamp())
-		  FROM settings_history ORDER BY revision`)
-	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{
-		"1 postgres the settings that stood when history began maintenance_mode ->false t",
-		"2 alice deploy 42 maintenance_mode false->true t",
-		"3 postgres - maintenance_mode true->false t",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	var by string
-	if err := conn.QueryRow(t.Context(), `SELECT updated_by FROM platform_settings`).Scan(&by); err != nil || by != "postgres" {
-		t.Errorf("updated_by %q, %v", by, err)
-	}
-
-	// Pruning keeps the latest change of each key, and is done only when asked.
-	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 1)`)
-	var pruned int
-	if err := conn.QueryRow(t.Context(), `SELECT settings_history_prune('0')`).Scan(&pruned); err != nil || pruned != 2 {
-		t.Errorf("%d commits pruned, %v, want 2", pruned, err)
-	}
-	rows, _ = conn.Query(t.Context(), `SELECT revision FROM settings_history ORDER BY 1`)
-	if left, err := pgx.CollectRows(rows, pgx.RowTo[int]); err != nil || !cmp.Equal(left, []int{3, 4}) {
-		t.Errorf("left %v, %v, want the latest of each key, 3 and 4", left, err)
-	}
-}
-
-func TestMaintenanceFunctionsSayItInWords(t *testing.T) {
-	conn := pgtest.Connect(t, pgtest.Database(t))
-	state := func() (s string) {
-		t.Helper()
-		err := conn.QueryRow(t.Context(), `SELECT string_agg(concat(replace(key, 'maintenance_', ''), '=', value_bool, value_int, value_text, value_time IS NOT NULL), ' ' ORDER BY key) FROM platform_settings`).Scan(&s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	for _, step := range []struct{ sql, want string }{
-		{`SELECT maintenance_on('back soon', reason => 'deploy')`, "message=back soonf mode=tf"},
-		{`SELECT maintenance_on(read_only => true)`, "mode=tf read_only=tf"},
-		{`SELECT maintenance_on()`, "mode=tf"},
-		{`INSERT INTO platform_settings (key, value_time) VALUES ('maintenance_starts_at', now()), ('maintenance_ends_at', now() + '1h');
-		  INSERT INTO platform_settings (key, value_int) VALUES ('maintenance_retry_after', 5)`, "ends_at=t mode=tf retry_after=5f starts_at=t"},
-		{`SELECT maintenance_off(reason => 'done')`, "mode=ff retry_after=5f"},
-		{`DELETE FROM platform_settings; SELECT maintenance_on('m')`, "message=mf mode=tf"},
-	} {
-		pgtest.Exec(t, conn, step.sql)
-		if got := state(); got != step.want {
-			t.Errorf("%s: %q, want %q", step.sql, got, step.want)
-		}
 	}
 }
 

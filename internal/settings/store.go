@@ -78,7 +78,7 @@ const databaseColumn = `(SELECT d.oid FROM pg_database d WHERE d.datname = curre
 // baseColumn is when the commit was made that has revision $1 here.
 const baseColumn = `(SELECT c.at FROM public.settings_commits c WHERE c.revision = $1)`
 
-// triggersColumn is what is wrong with the triggers, ” for nothing: they stand
+// triggersColumn is what is wrong with the triggers, or empty: they stand
 // as they were made if they are ENABLE ALWAYS.
 const triggersColumn = `
 	(SELECT coalesce(string_agg(want.name || CASE t.tgenabled
