@@ -25,8 +25,8 @@ func (e *Engine) apply(c *commit) {
 	current := e.Current()
 	switch {
 	case current.source == SourceDatabase && c.revision == current.revision+1 && c.changes != nil:
+		e.metrics.commits.Inc() // first: who sees it in force finds it counted
 		e.publish(current.with(c, e.slots))
-		e.metrics.commits.Inc()
 		e.metrics.observeDelay(c.at)
 		e.checkKinds()
 	case current.source == SourceDatabase && c.revision <= current.revision:
