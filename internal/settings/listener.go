@@ -85,10 +85,12 @@ func (l *listener) run(ctx context.Context) {
 // jittered is from half of a backoff up to all of it.
 func jittered(backoff time.Duration) time.Duration { return backoff/2 + rand.N(backoff/2) }
 
-// restart ends the connection that stands; run makes another.
+// restart ends the connection that stands; run makes another. Who sees what it
+// was ended for is not to be told that it is live.
 func (l *listener) restart(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.live.Store(false)
 	if l.end != nil {
 		l.end(cause)
 	}

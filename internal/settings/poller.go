@@ -282,8 +282,8 @@ func (p *poller) checkHearing() {
 			return
 		}
 		e.log.Warn("restarting the listener", zap.Error(errDeaf), zap.Int64("revision", int64(p.unheard)))
-		e.metrics.repairs.WithLabelValues("deaf").Inc()
 		e.listener.restart(errDeaf)
+		e.metrics.repairs.WithLabelValues("deaf").Inc()
 	}
 	p.unheard = 0
 }
