@@ -111,17 +111,22 @@ func TestAnotherChannelLocksOutWhoFloodsTheOldOne(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.t = t
-			p, restarts := f.pods[0], logged(f.pods[0], "the channel has another name now")
+			p := f.pods[0]
 			before := notifications(t, p)
+			ended, restarts := make([]float64, len(f.pods)), make([]int, len(f.pods))
+			for i, p := range f.pods {
+				ended[i], restarts[i] = metric(t, p, "settings_listener_ended_total"), logged(p, "the channel has another name now")
+			}
 			end := flood(f, scalar[string](t, conn, `SELECT channel FROM settings_head`), sql)
 			within(t, time.Now(), 2*time.Second, "the flood has reached the pods", func() bool {
 				return notifications(t, p) > before+100
 			})
 			pgtest.Exec(t, conn, `UPDATE settings_head SET channel = DEFAULT`)
 			rotated := time.Now()
-			for _, p := range f.pods {
+			for i, p := range f.pods {
 				within(t, rotated, ttl+time.Second, "the pod listens on the new channel", func() bool {
-					return logged(p, "the channel has another name now") > restarts && readiness(t, p).Listener == "live"
+					return logged(p, "the channel has another name now") > restarts[i] &&
+						metric(t, p, "settings_listener_ended_total") > ended[i] && readiness(t, p).Listener == "live"
 				})
 			}
 			f.exactly(rotated, ttl+time.Second)
