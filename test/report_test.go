@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,7 +85,7 @@ func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
 		t.Fatalf("all is well: %d %+v", status, r)
 	}
 
-	frozen.Signal(syscall.SIGSTOP)
+	frozen.Pause()
 	killed.Kill()
 	proxy.Refuse()
 	proxy.Cut()
@@ -129,7 +128,7 @@ func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
 		t.Errorf("silent for three TTLs: %d %+v", status, r)
 	}
 
-	frozen.Signal(syscall.SIGCONT)
+	frozen.Resume()
 	if err := proxy.Heal(); err != nil {
 		t.Fatal(err)
 	}
