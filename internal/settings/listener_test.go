@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type wire struct {
 	before func([]byte)
 	dark   *atomic.Bool
 	closed chan struct{}
+	ending sync.Once
 }
 
 func (w *wire) Write(b []byte) (int, error) {
@@ -53,13 +55,7 @@ func (w *wire) Close() error {
 	return w.Conn.Close()
 }
 
-func (w *wire) once() {
-	select {
-	case <-w.closed:
-	default:
-		close(w.closed)
-	}
-}
+func (w *wire) once() { w.ending.Do(func() { close(w.closed) }) } // pgx closes from two goroutines
 
 // Guarantee 6: a commit between the connection's first query and LISTEN is not
 // lost, because the snapshot is read after LISTEN.
