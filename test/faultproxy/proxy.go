@@ -68,10 +68,10 @@ func Start(upstream string) (*Proxy, error) {
 	p := &Proxy{upstream: upstream, conns: map[int]*conn{}}
 	p.link.Store(&link{superseded: make(chan struct{})})
 	var err error
-	// Systems take the local ports of outgoing connections from above this range:
-	// the port has to be free again after Refuse.
+	// The port has to be free again after Refuse: servers look below this range,
+	// pods above it, and systems take the local ports of connections from far above.
 	for range 50 {
-		p.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.N(22000)))
+		p.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(15000+rand.N(5000)))
 		if err = p.listen(); err == nil {
 			return p, nil
 		}
