@@ -1,9 +1,12 @@
 package settings
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,6 +43,31 @@ func TestAPodStartsFromItsLastGoodFileWithoutADatabase(t *testing.T) {
 	}
 	if got.Revision() != 6 || !second.Maintenance().ActiveNow() || !mode.Value() {
 		t.Errorf("revision %d, maintenance %v; the file comes before MAINTENANCE_MODE", got.Revision(), second.Maintenance().ActiveNow())
+	}
+}
+
+// What is in force at the end is saved, also what came while an older one was written.
+func TestACommitDuringTheLastWriteIsSaved(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "last-good")
+	e, _ := newEngine(t, nowhere, func(c *Config) { c.LastGoodFile = file })
+	large := map[string]*Setting{} // so that a write takes its time
+	for i := range 300 {
+		key := fmt.Sprint("k", i)
+		large[key] = &Setting{Key: key, Value: textValue(strings.Repeat("x", MaxValueBytes))}
+	}
+	e.publish(newSnapshot(1, SourceDatabase, large, nil))
+	ctx, stop := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	keeping.Go(func() { e.keepLastGood(ctx) })
+	until(t, "it writes", func() bool {
+		names, _ := filepath.Glob(file + "*") // the new one, or the whole one where this looked late
+		return len(names) > 0
+	})
+	e.publish(newSnapshot(2, SourceDatabase, nil, nil))
+	stop()
+	keeping.Wait()
+	if s, _, err := readLastGood(file, nil); err != nil || s.Revision() != 2 {
+		t.Errorf("saved %+v, %v, want revision 2", s, err)
 	}
 }
 
