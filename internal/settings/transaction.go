@@ -130,7 +130,8 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 
 // lock names the author, locks the rows in the keys' order, and reads them. The
 // read is a statement of its own: one that waits for a lock sees the history as
-// of before the wait (PostgreSQL manual, 13.2.1).
+// of before the wait (PostgreSQL manual, 13.2.1). It may also find what the first
+// did not: a row that was made anew, or moved to the key, by whoever was waited for.
 func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]*Setting, error) {
 	stands := map[string]*Setting{}
 	// By itself: the timeout has to stand before the next statements are even
@@ -143,14 +144,26 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 	if err != nil {
 		return nil, err
 	}
+	locked := map[string]bool{}
 	batch := &pgx.Batch{}
-	batch.Queue(`SELECT FROM public.platform_settings s WHERE s.key = ANY($1) ORDER BY s.key FOR UPDATE`, keys)
+	batch.Queue(`SELECT s.key FROM public.platform_settings s WHERE s.key = ANY($1) ORDER BY s.key FOR UPDATE`, keys).
+		Query(func(rows pgx.Rows) error {
+			var key string
+			_, err := pgx.ForEachRow(rows, []any{&key}, func() error {
+				locked[key] = true
+				return nil
+			})
+			return err
+		})
 	batch.Queue(`SELECT `+settingColumns+` FROM public.platform_settings s WHERE s.key = ANY($1)`, keys).
 		Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var row settingRow
 				if err := rows.Scan(row.columns()...); err != nil {
 					return err
+				}
+				if !locked[*row.key] {
+					return errAgain
 				}
 				stands[*row.key] = row.setting()
 			}

@@ -114,6 +114,38 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 	}
 }
 
+// Whoever a write waits for may have made the row anew, and that one is another row.
+func TestAWriteDecidesOnLockedRowsOnly(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, nil)
+	dba, watcher := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) VALUES ('k', 1)`)
+	pgtest.Exec(t, dba, `BEGIN; DELETE FROM platform_settings WHERE key = 'k'; INSERT INTO platform_settings (key, value_int) VALUES ('k', 2)`)
+	result := make(chan error, 1)
+	go func() {
+		_, _, err := e.transact(t.Context(), tester, []string{"k"}, func(current map[string]*Setting) ([]edit, error) {
+			if k := current["k"]; k == nil || k.Value.Int() != 2 {
+				t.Errorf("decides on %+v, want the row that stands", k)
+			}
+			_, err := watcher.Exec(t.Context(), `SELECT FROM platform_settings WHERE key = 'k' FOR UPDATE NOWAIT`)
+			if code(err) != "55P03" {
+				t.Errorf("somebody else may change it meanwhile: %v", err)
+			}
+			return nil, nil
+		})
+		result <- err
+	}()
+	until(t, "it waits", func() (waits bool) {
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) = 1 FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits)
+		return err == nil && waits
+	})
+	pgtest.Exec(t, dba, `COMMIT`)
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestManyWritersAtOnceEachGetTheirRevision(t *testing.T) {
 	e, _ := liveEngine(t, pgtest.Database(t), nil)
 	var mu sync.Mutex
