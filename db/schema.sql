@@ -199,7 +199,11 @@ CREATE FUNCTION public.settings_changed_again(changed text, was jsonb, became js
     SET enable_seqscan TO 'off'
     AS $$
   UPDATE public.settings_pending p
-     SET before = CASE WHEN p.before IS NOT DISTINCT FROM became AND became IS DISTINCT FROM stands.after THEN was ELSE p.before END,
+     SET before = CASE
+           WHEN (p.before ->> 'updated_at')::timestamptz <> now() THEN p.before
+           WHEN (was ->> 'updated_at')::timestamptz <> now() THEN was
+           WHEN p.before = became AND (was IS NULL OR became IS DISTINCT FROM stands.after) THEN was
+           ELSE p.before END,
          after = stands.after, note = stands.note
     FROM (SELECT to_jsonb(s), public.settings_note(changed, s)
             FROM (VALUES (changed)) one(key) LEFT JOIN public.platform_settings s USING (key)) stands(after, note)
@@ -579,7 +583,7 @@ BEGIN
     RETURN NEW;
   END IF;
   -- Nearly always it is the transaction's first change of the key.
-  IF NEW.updated_at IS DISTINCT FROM OLD.updated_at OR NEW.updated_by IS DISTINCT FROM OLD.updated_by OR OLD.updated_at = now() THEN
+  IF NEW.updated_at IS DISTINCT FROM OLD.updated_at OR NEW.updated_by IS DISTINCT FROM OLD.updated_by OR OLD.updated_at = now() OR OLD.key <> NEW.key THEN
     NEW := public.settings_stamped(OLD, NEW);
     RETURN NEW;
   END IF;

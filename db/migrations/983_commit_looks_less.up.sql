@@ -84,7 +84,7 @@ BEGIN
     RETURN NEW;
   END IF;
   -- Nearly always it is the transaction's first change of the key.
-  IF NEW.updated_at IS DISTINCT FROM OLD.updated_at OR NEW.updated_by IS DISTINCT FROM OLD.updated_by OR OLD.updated_at = now() THEN
+  IF NEW.updated_at IS DISTINCT FROM OLD.updated_at OR NEW.updated_by IS DISTINCT FROM OLD.updated_by OR OLD.updated_at = now() OR OLD.key <> NEW.key THEN
     NEW := public.settings_stamped(OLD, NEW);
     RETURN NEW;
   END IF;
@@ -133,11 +133,16 @@ $$;
 
 -- Corrects what is noted of a key that was changed before, from the table: a change
 -- that somebody's own trigger makes in reply to another is noted first, and may be
--- the one that stands. Then this other began it.
+-- the one that stands. What was before the transaction has another stamp than its
+-- own; where nothing has, a change that was noted in reply to this one began with it.
 CREATE OR REPLACE FUNCTION public.settings_changed_again(changed text, was jsonb, became jsonb) RETURNS void
 LANGUAGE sql SET enable_seqscan = off AS $$
   UPDATE public.settings_pending p
-     SET before = CASE WHEN p.before IS NOT DISTINCT FROM became AND became IS DISTINCT FROM stands.after THEN was ELSE p.before END,
+     SET before = CASE
+           WHEN (p.before ->> 'updated_at')::timestamptz <> now() THEN p.before
+           WHEN (was ->> 'updated_at')::timestamptz <> now() THEN was
+           WHEN p.before = became AND (was IS NULL OR became IS DISTINCT FROM stands.after) THEN was
+           ELSE p.before END,
          after = stands.after, note = stands.note
     FROM (SELECT to_jsonb(s), public.settings_note(changed, s)
             FROM (VALUES (changed)) one(key) LEFT JOIN public.platform_settings s USING (key)) stands(after, note)

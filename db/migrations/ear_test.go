@@ -21,6 +21,7 @@ type announced struct {
 		Key     string
 		Deleted bool
 		Value   json.RawMessage
+		Digest  int64
 	}
 }
 
