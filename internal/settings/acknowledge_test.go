@@ -2,6 +2,7 @@ package settings
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -88,6 +89,37 @@ func TestAcknowledgementsRestUnlessSomebodyWaits(t *testing.T) {
 	if !prompt() {
 		t.Error("one that is waited for, and was read before it was heard, rests")
 	}
+}
+
+func TestAcknowledgementsOfAFloodRestTwiceAsLongEachTime(t *testing.T) {
+	e, _ := newEngine(t, "postgres://127.0.0.1:1/none", func(c *Config) { c.Pod = "pod-1" })
+	e.fleetSize.Store(&fleetSize{current: 250})
+	p, least := e.poller, 250*acknowledgeRest
+	synctest.Test(t, func(t *testing.T) { // in which time stands still
+		comes := func(awaited bool) {
+			e.apply(&commit{revision: e.Current().revision + 1, changes: []change{}, awaited: awaited})
+		}
+		rests := func(when string, want time.Duration) {
+			t.Helper()
+			p.rest()
+			if rest := time.Until(p.rested); rest < want/2 || rest > 3*want/2 || p.resting != want {
+				t.Errorf("%s it rests for %v, about %v; want about %v", when, rest, p.resting, want)
+			}
+		}
+
+		e.publish(newSnapshot(1, SourceDatabase, nil, nil))
+		for _, want := range []time.Duration{least, 2 * least, 4 * least, mostRest} {
+			rests("in a flood", want)
+			comes(false)
+		}
+		comes(true)
+		rests("when somebody waited", least)
+		comes(false)
+		rests("in a flood", 2*least)
+		time.Sleep(time.Until(p.rested))
+		comes(false)
+		rests("after a flood", least)
+	})
 }
 
 // Guarantee 10: a commit counts when requests read it, not when it was heard.

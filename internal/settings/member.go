@@ -19,8 +19,9 @@ const (
 	mostModesty      = 125 * time.Millisecond
 )
 
-// After one, the next that nobody waits for rests, so that commit after commit
-// costs the fleet some hundred acknowledgements a second, however large it is.
+// After one, the next that nobody waits for rests, so that a commit now and then
+// costs the fleet some hundred acknowledgements a second, however large it is, and
+// commit after commit one a pod in mostRest.
 const (
 	acknowledgeRest = 2 * time.Millisecond // a pod
 	mostRest        = 2 * time.Second

@@ -29,10 +29,11 @@ type poller struct {
 
 	awaited atomic.Int64 // the revision whose acknowledgement somebody waits for; 0: none
 
-	mu     sync.Mutex
-	due    *time.Timer // the next acknowledgement
-	dueAt  time.Time   // when it fires; zero: it does not
-	rested time.Time   // the next one that nobody waits for is not before
+	mu      sync.Mutex
+	due     *time.Timer   // the next acknowledgement
+	dueAt   time.Time     // when it fires; zero: it does not
+	resting time.Duration // about how long the rest is that ends at rested
+	rested  time.Time     // the next one that nobody waits for is not before
 
 	database atomic.Pointer[string] // that it leads to; see head. nil: not known
 
@@ -87,12 +88,17 @@ func (p *poller) owe() {
 }
 
 // rest is before each acknowledgement: what is put in force from then on asks
-// for another, and where nobody waits for that it comes later.
+// for another, and where nobody waits for that it comes later; twice as late each
+// time, for as long as there is always one that had to wait for the rest's end.
 func (p *poller) rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	rest := min(time.Duration(p.pods())*acknowledgeRest, mostRest)
-	p.dueAt, p.rested = time.Time{}, time.Now().Add(rest/2+rand.N(rest))
+	rest := time.Duration(p.pods()) * acknowledgeRest
+	if p.dueAt.Equal(p.rested) {
+		rest = max(rest, 2*p.resting)
+	}
+	p.resting = min(rest, mostRest)
+	p.dueAt, p.rested = time.Time{}, time.Now().Add(p.resting/2+rand.N(p.resting))
 	if awaited := p.awaited.Load(); int64(p.engine.Current().revision) >= awaited {
 		p.awaited.CompareAndSwap(awaited, 0)
 	}
