@@ -29,7 +29,7 @@ func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
 	}
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.Method == http.MethodConnect || r.URL.Opaque != "" {
+		if r.Method == http.MethodConnect || r.Method == "PRI" || r.URL.Opaque != "" { // PRI: the preface of HTTP/2
 			return methodNotAllowed.because("This is no proxy to other hosts: it passes requests on to the platform, and no tunnels.")
 		}
 		narrowUpgrade(r)

@@ -25,7 +25,7 @@ func (s *Server) newLine() line {
 
 // ServeHTTP has a request meet the routes, whatever its form.
 func (l line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "" { // http://host, without a slash; or CONNECT
+	if !strings.HasPrefix(r.URL.Path, "/") { // http://host without a slash, OPTIONS *, CONNECT
 		r.URL.Path = "/"
 	}
 	withBody(l.Echo, w, r)
