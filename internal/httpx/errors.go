@@ -20,6 +20,10 @@ type problemType struct {
 	slug, title string
 }
 
+// statusCallerLeft is nginx's, for the log and the metrics: hardly anybody is
+// there to be told.
+const statusCallerLeft = 499
+
 // The problem types. A slug never changes its meaning.
 var (
 	malformedBody       = problemType{http.StatusBadRequest, "malformed-body", "The body is malformed"}
@@ -39,6 +43,7 @@ var (
 	bodyTooLarge        = problemType{http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large"}
 	unsupportedMedia    = problemType{http.StatusUnsupportedMediaType, "unsupported-media-type", "The body is not JSON"}
 	invalidField        = problemType{http.StatusUnprocessableEntity, "invalid-field", "A field breaks a rule"}
+	callerLeft          = problemType{statusCallerLeft, "caller-left", "The caller went away"}
 	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
 	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
 	underMaintenance    = problemType{http.StatusServiceUnavailable, "maintenance", "Under maintenance"}
@@ -52,11 +57,13 @@ var (
 	notInForce          = problemType{http.StatusGatewayTimeout, "not-in-force", "Committed, but not confirmed in force"}
 )
 
+func (t problemType) urn() string { return "urn:platform-settings:problem:" + t.slug }
+
 // because makes a problem of the type. The detail says what is wrong and what to
 // do about it.
 func (t problemType) because(detail string, args ...any) *problem {
 	return &problem{
-		Type:   "urn:platform-settings:problem:" + t.slug,
+		Type:   t.urn(),
 		Title:  t.title,
 		Status: t.status,
 		Detail: fmt.Sprintf(detail, args...),
@@ -165,7 +172,7 @@ func (s *Server) fail(err error, c echo.Context) {
 	if p.RetryAfter > 0 {
 		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.FormatInt(p.RetryAfter, 10))
 	}
-	if err := sendJSON(c, p.Status, "application/problem+json", p); err != nil {
+	if err := sendJSON(c, p.Status, typeProblem, p); err != nil {
 		s.log.Debug("an answer was cut short", zap.Error(err), logRequestID(c))
 	}
 }
