@@ -1,7 +1,6 @@
 package httpx
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -19,10 +18,9 @@ import (
 func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
 	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel)
 	proxy := &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { s.rewrite(r, upstream) },
-		Transport:      upstreamTransport(),
-		ModifyResponse: onlyWebsockets,
-		ErrorLog:       log,
+		Rewrite:   func(r *httputil.ProxyRequest) { s.rewrite(r, upstream) },
+		Transport: upstreamTransport(),
+		ErrorLog:  log,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			w.(*passage).err = err
 		},
@@ -65,15 +63,6 @@ func narrowUpgrade(r *http.Request) {
 	}
 	r.Header.Del("Upgrade")
 	r.Header.Del("HTTP2-Settings")
-}
-
-// onlyWebsockets refuses an upstream's change of protocol that nobody asked for.
-func onlyWebsockets(r *http.Response) error {
-	if r.StatusCode != http.StatusSwitchingProtocols || r.Request.Header.Get("Upgrade") == "websocket" {
-		return nil
-	}
-	_ = r.Body.Close()
-	return errors.New("the upstream changed the protocol, and was not asked to")
 }
 
 // rewrite makes the upstream's request of the caller's.
