@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"net/http"
+	"slices"
 )
 
 // in says whether a text, such as a header's value or a request's target, holds
@@ -22,6 +24,20 @@ func (ts *Tokens) in(text string) bool {
 	}
 	set := ts.set()
 	return len(set.tokens) > 0 && set.in([]byte(text), maxEncodings)
+}
+
+// strip takes out what holds a token of ours: the lines that do, and all of
+// Authorization if one of its lines does.
+func (ts *Tokens) strip(h http.Header) {
+	for name, lines := range h {
+		if !slices.ContainsFunc(lines, ts.in) {
+			continue
+		}
+		h[name] = slices.DeleteFunc(lines, ts.in)
+		if len(h[name]) == 0 || name == "Authorization" {
+			delete(h, name)
+		}
+	}
 }
 
 const (
