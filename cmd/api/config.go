@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 	"go.uber.org/zap/zapcore"
@@ -26,7 +27,8 @@ import (
 )
 
 // config is everything that the environment says. This file is the only one that
-// reads it. An empty variable is one that is not set.
+// reads it. White space around a variable is taken off; one that is empty then is
+// one that is not set.
 type config struct {
 	DatabaseURL       databaseURL   `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
 	ListenDatabaseURL databaseURL   `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
@@ -74,6 +76,13 @@ type (
 
 var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[databaseURL](): func(s string) (any, error) {
+		misplaced := isUnseen
+		if !strings.HasPrefix(s, "postgres://") && !strings.HasPrefix(s, "postgresql://") {
+			misplaced = func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) } // words are apart, and values may hold anything
+		}
+		if strings.ContainsFunc(s, misplaced) {
+			return nil, errors.New("has white space or an invisible character inside; a URL takes %20 for a space")
+		}
 		// The library's own error may quote the URL, and with it the password.
 		if _, err := settings.PoolConfig(s, ""); err != nil {
 			return nil, errors.New("is neither a URL such as postgres://user:password@host:5432/database nor key=value words such as host=/run/postgresql dbname=platform")
@@ -126,6 +135,9 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	},
 	reflect.TypeFor[[]httpx.Token](): func(s string) (any, error) { return httpx.ParseTokens(s) },
 	reflect.TypeFor[upstreamURL](): func(s string) (any, error) {
+		if strings.ContainsFunc(s, isUnseen) {
+			return nil, errors.New("has white space or an invisible character inside; a URL takes %20 for a space")
+		}
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 			return nil, errors.New("is not a URL such as http://platform:3000, without user and password")
@@ -134,7 +146,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	},
 	reflect.TypeFor[apiToken](): func(s string) (any, error) {
 		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, errors.New("is not one token of visible ASCII")
+			return nil, errors.New("is not one token of visible ASCII: it has white space or another character inside that no token has")
 		}
 		return apiToken(s), nil
 	},
@@ -187,13 +199,31 @@ func oneOf[T ~string](words ...string) env.ParserFunc {
 	}
 }
 
-// readConfig reads the environment. Its error is one line that names the
-// variable.
+// isSpace reports whether a character is white space, or the mark that some
+// editors put before a file's text.
+func isSpace(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
+
+// isUnseen reports whether a character cannot be seen on a screen.
+func isUnseen(r rune) bool { return isSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
+
+// parse reads variables into a struct. Its error is one line that names each
+// variable that is wrong.
+func parse[T any](environment map[string]string) (c T, err error) {
+	trimmed := map[string]string{}
+	for name, value := range environment {
+		trimmed[name] = strings.TrimFunc(value, isSpace) // a secret's file ends with a newline
+	}
+	if err := env.ParseWithOptions(&c, env.Options{Environment: trimmed, FuncMap: parsers}); err != nil {
+		return c, errors.New(explain(reflect.TypeFor[T](), err))
+	}
+	return c, nil
+}
+
+// readConfig reads the environment of serve and migrate.
 func readConfig(environment map[string]string) (config, error) {
-	var c config
-	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
+	c, err := parse[config](environment)
 	if err != nil {
-		return config{}, errors.New(explain(reflect.TypeFor[config](), err))
+		return config{}, err
 	}
 	if c.DatabaseURL == "" {
 		return config{}, errors.New("DATABASE_URL is required: the service never invents a database of its own")
@@ -252,15 +282,6 @@ type clientConfig struct {
 }
 
 type apiToken string
-
-func readClientConfig(environment map[string]string) (clientConfig, error) {
-	var c clientConfig
-	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
-	if err != nil {
-		return clientConfig{}, errors.New(explain(reflect.TypeFor[clientConfig](), err))
-	}
-	return c, nil
-}
 
 // describeConfig prints a line for each variable of a config.
 func describeConfig(w io.Writer, of reflect.Type) {
