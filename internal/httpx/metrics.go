@@ -15,11 +15,14 @@ type metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	rejections prometheus.Counter
+
+	waits        *prometheus.GaugeVec
+	waitsRefused *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
-	return &metrics{
+	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "http_requests_total", Help: "Requests answered, by route, method and class of status.",
 		}, []string{"route", "method", "status"}),
@@ -30,7 +33,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		rejections: f.NewCounter(prometheus.CounterOpts{
 			Name: "http_gate_rejections_total", Help: "Requests that the gate turned away, those asked about at /gate included.",
 		}),
+		waits: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_fleet_waits", Help: "Requests with Prefer: wait that wait for the fleet now, by kind: report or write.",
+		}, []string{"kind"}),
+		waitsRefused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_fleet_waits_refused_total", Help: "Requests that were not let wait because too many did, by kind: report (answered 429) or write (made, and answered 202 at once).",
+		}, []string{"kind"}),
 	}
+	for _, kind := range []string{reportWait, writeWait} {
+		m.waits.WithLabelValues(kind)
+		m.waitsRefused.WithLabelValues(kind)
+	}
+	return m
 }
 
 // knownMethods bound the label; callers may make up methods.

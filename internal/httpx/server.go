@@ -55,6 +55,7 @@ type Server struct {
 	log      *zap.Logger
 	metrics  *metrics
 	echo     *echo.Echo
+	waits    *waits
 	draining chan struct{} // closed when the drain begins
 }
 
@@ -70,6 +71,7 @@ func New(c Config) *Server {
 		echo:     echo.New(),
 		draining: make(chan struct{}),
 	}
+	s.waits = newWaits(s.metrics)
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
