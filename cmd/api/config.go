@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,11 +38,17 @@ type config struct {
 	LastGoodFile      filePath     `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
 	AdminTokens       httpx.Tokens `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; none: no admin API"`
 	UpstreamURL       upstreamURL  `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
+	AdminListenAddr   address      `env:"ADMIN_LISTEN_ADDR" help:"where to serve the admin API and the metrics on a line of their own, away from the public one (default: on LISTEN_ADDR)"`
+	MaxConnections    connections  `env:"MAX_CONNECTIONS" help:"how many connections LISTEN_ADDR takes at once; needs ADMIN_LISTEN_ADDR (default 10000 with it, else no limit)"`
+	CORSOrigins       origins      `env:"CORS_ORIGINS" help:"origins whose scripts may read our own answers, comma-separated, such as https://shop.example, or * for any (default: none)"`
 	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
 	Migrate           migrateMode  `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
 	LogLevel          logLevel     `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
 	LogFormat         logFormat    `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
 }
+
+// defaultMaxConnections is MAX_CONNECTIONS beside an ADMIN_LISTEN_ADDR.
+const defaultMaxConnections = 10_000
 
 // Each variable has a type of its own that parses it. What they say never holds
 // the value of a variable that may hold a secret.
@@ -54,6 +61,8 @@ type (
 	filePath    string
 	onOff       bool
 	upstreamURL struct{ *url.URL }
+	connections int
+	origins     httpx.Origins
 	prefixes    []netip.Prefix
 	migrateMode string
 	logLevel    zapcore.Level
@@ -126,6 +135,17 @@ var parsers = map[reflect.Type]env.ParserFunc{
 		}
 		return apiToken(s), nil
 	},
+	reflect.TypeFor[connections](): func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is not a whole number from 1 on", s)
+		}
+		return connections(n), nil
+	},
+	reflect.TypeFor[origins](): func(s string) (any, error) {
+		all, err := httpx.ParseOrigins(s)
+		return origins(all), err
+	},
 	reflect.TypeFor[prefixes](): func(s string) (any, error) {
 		var all prefixes
 		for word := range strings.SplitSeq(s, ",") {
@@ -178,6 +198,12 @@ func readConfig(environment map[string]string) (config, error) {
 	if c.MaxStaleness != 0 && time.Duration(c.MaxStaleness) < 2*time.Duration(c.SettingsTTL) {
 		return config{}, fmt.Errorf("MAX_STALENESS is %v, and must be at least twice SETTINGS_TTL, which is %v",
 			time.Duration(c.MaxStaleness), time.Duration(c.SettingsTTL))
+	}
+	switch {
+	case c.AdminListenAddr == "" && c.MaxConnections != 0:
+		return config{}, errors.New("MAX_CONNECTIONS needs ADMIN_LISTEN_ADDR: on one line for all, a limit would lock out the switch and the probes")
+	case c.AdminListenAddr != "":
+		c.MaxConnections = cmp.Or(c.MaxConnections, defaultMaxConnections)
 	}
 	c.ListenDatabaseURL = cmp.Or(c.ListenDatabaseURL, c.DatabaseURL)
 	c.PodName = cmp.Or(c.PodName, defaultPodName())

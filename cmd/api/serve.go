@@ -43,9 +43,14 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", string(c.ListenAddr))
-	if err != nil {
+	var lines httpx.Lines
+	if lines.Public, err = net.Listen("tcp", string(c.ListenAddr)); err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
+	}
+	if c.AdminListenAddr != "" {
+		if lines.Admin, err = net.Listen("tcp", string(c.AdminListenAddr)); err != nil {
+			return fmt.Errorf("ADMIN_LISTEN_ADDR: %w", err)
+		}
 	}
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
 	if err != nil {
@@ -76,6 +81,9 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 		Tokens:         c.AdminTokens,
 		Upstream:       c.UpstreamURL.URL,
 		TrustedProxies: c.TrustedProxies,
+		Origins:        httpx.Origins(c.CORSOrigins),
+		AdminLine:      lines.Admin != nil,
+		MaxConnections: int(c.MaxConnections),
 		Pod:            string(c.PodName),
 		Log:            log,
 		Registry:       registry,
@@ -92,8 +100,12 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 			log.Warn("serving before the database was read", zap.String("source", string(engine.Current().Source())))
 		}
 		cancel()
-		log.Info("serving", zap.Stringer("address", listener.Addr()), zap.Int64("revision", int64(engine.Current().Revision())))
-		err := server.Serve(serving, listener)
+		address := []zap.Field{zap.Stringer("address", lines.Public.Addr())}
+		if lines.Admin != nil {
+			address = append(address, zap.Stringer("admin_address", lines.Admin.Addr()))
+		}
+		log.Info("serving", append(address, zap.Int64("revision", int64(engine.Current().Revision())))...)
+		err := server.Serve(serving, lines)
 		log.Info("stopped serving")
 		return err
 	})

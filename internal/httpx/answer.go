@@ -10,15 +10,17 @@ import (
 )
 
 const (
-	typeJSON = "application/json"
-	typeHTML = "text/html; charset=utf-8"
-	typeText = "text/plain; charset=utf-8"
+	typeJSON    = "application/json"
+	typeProblem = "application/problem+json"
+	typeHTML    = "text/html; charset=utf-8"
+	typeText    = "text/plain; charset=utf-8"
 )
 
 // send is how every answer of our own goes out; the upstream's do not come by.
 func send(c echo.Context, status int, contentType string, body []byte) error {
 	noSniff(c)
-	return c.Blob(status, contentType, body)
+	sendPieces(c.Response(), status, contentType, body)
+	return nil
 }
 
 func sendJSON(c echo.Context, status int, contentType string, v any) error {

@@ -20,6 +20,10 @@ type problemType struct {
 	slug, title string
 }
 
+// statusCallerLeft is nginx's, for the log and the metrics: hardly anybody is
+// there to be told.
+const statusCallerLeft = 499
+
 // The problem types. A slug never changes its meaning.
 var (
 	malformedBody       = problemType{http.StatusBadRequest, "malformed-body", "The body is malformed"}
@@ -41,6 +45,7 @@ var (
 	invalidField        = problemType{http.StatusUnprocessableEntity, "invalid-field", "A field breaks a rule"}
 	noSuchRevision      = problemType{http.StatusUnprocessableEntity, "no-such-revision", "There is no such revision yet"}
 	tooManyWaits        = problemType{http.StatusTooManyRequests, "too-many-waits", "Too many are waiting"}
+	callerLeft          = problemType{statusCallerLeft, "caller-left", "The caller went away"}
 	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
 	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
 	underMaintenance    = problemType{http.StatusServiceUnavailable, "maintenance", "Under maintenance"}
@@ -54,11 +59,13 @@ var (
 	notInForce          = problemType{http.StatusGatewayTimeout, "not-in-force", "Committed, but not confirmed in force"}
 )
 
+func (t problemType) urn() string { return "urn:platform-settings:problem:" + t.slug }
+
 // because makes a problem of the type. The detail says what is wrong and what to
 // do about it.
 func (t problemType) because(detail string, args ...any) *problem {
 	return &problem{
-		Type:   "urn:platform-settings:problem:" + t.slug,
+		Type:   t.urn(),
 		Title:  t.title,
 		Status: t.status,
 		Detail: fmt.Sprintf(detail, args...),
@@ -171,7 +178,7 @@ func (s *Server) fail(err error, c echo.Context) {
 	if p.RetryAfter > 0 {
 		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.FormatInt(p.RetryAfter, 10))
 	}
-	if err := sendJSON(c, p.Status, "application/problem+json", p); err != nil {
+	if err := sendJSON(c, p.Status, typeProblem, p); err != nil {
 		s.log.Debug("an answer was cut short", zap.Error(err), logRequestID(c))
 	}
 }

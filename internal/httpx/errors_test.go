@@ -46,7 +46,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		r := httptest.NewRequest("PUT", "/a/path?query", nil)
 		r.Header.Set("X-Request-ID", "id-"+test.slug)
 		s.logs.TakeAll()
-		s.fail(fmt.Errorf("wrapped: %w", test.err), s.echo.NewContext(r, w))
+		s.fail(fmt.Errorf("wrapped: %w", test.err), s.public.NewContext(r, w))
 
 		p := answer{w.Code, w.Header(), w.Body.String()}.wantProblem(t, test.status, test.slug)
 		if p["instance"] != "/a/path" {

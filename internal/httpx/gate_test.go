@@ -109,7 +109,7 @@ func TestTheWindowGatesAndAnnouncesItsEnd(t *testing.T) {
 
 func TestTheGatesVerdictIsThatOfTheGate(t *testing.T) {
 	s := serve(t, nil)
-	for _, path := range []string{"/gate", "/gate/orders/7"} {
+	for _, path := range []string{"/gate", "/gate/deny/401", "/gate/deny/403/orders/7?q=1"} {
 		a := s.do(t, request{method: "POST", path: path})
 		if a.status != 200 || a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Type") != typeText || a.body != "open\n" {
 			t.Errorf("POST %s while open: %d %v %q", path, a.status, a.header, a.body)
@@ -122,12 +122,13 @@ func TestTheGatesVerdictIsThatOfTheGate(t *testing.T) {
 		header http.Header
 		want   int
 	}{
-		{"GET", nil, 200},
+		{"GET", nil, 503},
 		{"POST", nil, 503},
+		{"GET", http.Header{"X-Forwarded-Method": {"GET"}}, 200},
 		{"GET", http.Header{"X-Forwarded-Method": {"POST"}}, 503},
-		{"POST", http.Header{"X-Forwarded-Method": {"GET"}}, 503},
+		{"POST", http.Header{"X-Forwarded-Method": {"GET"}}, 200}, // the header is what is asked about
 		{"GET", http.Header{"X-Original-Method": {"DELETE"}}, 503},
-		{"POST", http.Header{"X-Original-Method": {"HEAD"}}, 503},
+		{"POST", http.Header{"X-Original-Method": {"HEAD"}}, 200},
 		{"GET", http.Header{"X-Original-Method": {"HEAD"}}, 200},
 		{"GET", http.Header{"X-Forwarded-Method": {"GET"}, "X-Original-Method": {"POST"}}, 503},
 		{"GET", http.Header{"X-Forwarded-Method": {"GET", "POST"}}, 503},
@@ -167,7 +168,7 @@ func TestAWebsocketIsRefusedToo(t *testing.T) {
 
 func TestPassingTheGateAllocatesNothing(t *testing.T) {
 	s := serve(t, nil)
-	c := s.echo.NewContext(httptest.NewRequest("GET", "/", nil), httptest.NewRecorder())
+	c := s.public.NewContext(httptest.NewRequest("GET", "/", nil), httptest.NewRecorder())
 	bare := func(echo.Context) error { return nil }
 	gated := s.gate(bare)
 	for name, prepare := range map[string]string{"open": `{"enabled":false}`, "window to come": `{"starts_at":"9000-01-01T00:00:00Z"}`, "read-only": `{"enabled":true,"read_only":true}`} {
@@ -179,13 +180,13 @@ func TestPassingTheGateAllocatesNothing(t *testing.T) {
 
 	// And over the whole chain, where Echo could wrap anew for each request.
 	s.put(t, "maintenance", `{"enabled":false}`)
-	s.group("/bare").handle("", bare)
-	s.group("/gated", s.gate).handle("", bare)
+	s.public.group("/bare").handle("", bare)
+	s.public.group("/gated", s.gate).handle("", bare)
 	allocations := func(path string) float64 {
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", path, nil)
 		return testing.AllocsPerRun(1000, func() {
-			s.echo.Router().Find(r.Method, path, c)
-			c.SetResponse(echo.NewResponse(w, s.echo))
+			s.public.Router().Find(r.Method, path, c)
+			c.SetResponse(echo.NewResponse(w, s.public.Echo))
 			_ = c.Handler()(c)
 		})
 	}

@@ -120,7 +120,10 @@ func serveOn(t *testing.T, engine *settings.Engine, edit func(*Config)) *service
 		edit(&config)
 	}
 	s := New(config)
-	server := httptest.NewServer(s.Handler())
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = s.httpServer(s.public)
+	server.Listener = newListener(server.Listener, 0, &s.metrics.publicConnections, s.draining)
+	server.Start()
 	t.Cleanup(server.Close)
 	return &service{s, server.URL, logs}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -18,13 +19,15 @@ type metrics struct {
 
 	waits        *prometheus.GaugeVec
 	waitsRefused *prometheus.CounterVec
+
+	publicConnections, adminConnections atomic.Int64 // open now, by line
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
-	f := promauto.With(r)
+func newMetrics(c Config) *metrics {
+	f := promauto.With(c.Registry)
 	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total", Help: "Requests answered, by route, method and class of status.",
+			Name: "http_requests_total", Help: "Requests answered, by route, method and class of status; 499: the caller went away first.",
 		}, []string{"route", "method", "status"}),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "http_request_duration_seconds", Help: "From a request's header to the end of its answer.",
@@ -44,6 +47,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.waits.WithLabelValues(kind)
 		m.waitsRefused.WithLabelValues(kind)
 	}
+	for name, open := range map[string]*atomic.Int64{"public": &m.publicConnections, "admin": &m.adminConnections} {
+		if name == "admin" && !c.AdminLine {
+			continue
+		}
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "http_connections", Help: "Connections open now, by line: those of the public one are at most MAX_CONNECTIONS, if there is an admin line.",
+			ConstLabels: prometheus.Labels{"line": name},
+		}, func() float64 { return float64(open.Load()) })
+	}
+	if c.AdminLine {
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "http_connections_limit", Help: "MAX_CONNECTIONS: at so many on the public line, more wait in the system's queue.",
+		}, func() float64 { return float64(c.MaxConnections) })
+	}
 	return m
 }
 
@@ -59,6 +76,9 @@ func (m *metrics) observe(c echo.Context, took time.Duration) {
 		method = "other"
 	}
 	status := strconv.Itoa(c.Response().Status/100) + "xx"
+	if c.Response().Status == statusCallerLeft {
+		status = strconv.Itoa(statusCallerLeft)
+	}
 	m.requests.WithLabelValues(c.Path(), method, status).Inc()
 	m.duration.WithLabelValues(c.Path(), method).Observe(took.Seconds())
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
 	"html/template"
 	"net/http"
 	"time"
@@ -50,21 +49,24 @@ var pageTemplate = template.Must(template.New("page").
 </html>
 `))
 
-func sendPage(c echo.Context, status int, p page) error {
-	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, p); err != nil {
-		return fmt.Errorf("make the page: %w", err)
+// renderPage is the page in HTML.
+func renderPage(p page) []byte {
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, p); err != nil {
+		panic(err) // the template is fixed, and a buffer takes everything
 	}
-	c.Response().Header().Set(echo.HeaderContentSecurityPolicy, pagePolicy)
-	return send(c, status, typeHTML, body.Bytes())
+	return b.Bytes()
 }
 
 // landing stands in for the platform where no upstream is configured.
 func landing(c echo.Context) error {
 	noStore(c)
-	return sendPage(c, http.StatusOK, page{
-		Title: "Platform settings",
-		Text:  "The gate is open. Nothing is behind it yet: set UPSTREAM_URL to the platform's address.",
-		Links: []string{"/api/v1/maintenance", "/api/v1/settings", "/readyz"},
-	})
+	c.Response().Header().Set(echo.HeaderContentSecurityPolicy, pagePolicy)
+	return send(c, http.StatusOK, typeHTML, landingPage)
 }
+
+var landingPage = renderPage(page{
+	Title: "Platform settings",
+	Text:  "The gate is open. Nothing is behind it yet: set UPSTREAM_URL to the platform's address.",
+	Links: []string{"/api/v1/maintenance", "/api/v1/settings", "/readyz"},
+})

@@ -1,59 +1,85 @@
 package httpx
 
 import (
-	"bufio"
-	"net"
+	"errors"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"path"
 	"slices"
-	"time"
 
 	"github.com/labstack/echo/v4"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// maxIdleUpstream connections to the upstream are kept, which is one host.
-const maxIdleUpstream = 256
-
 // proxy hands requests to the upstream, as they came: also streams, websockets,
 // and bodies of any size.
 func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil // the address is what was configured, whatever HTTP_PROXY says
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = maxIdleUpstream, maxIdleUpstream
-	transport.DisableCompression = true // encodings are between the caller and the upstream
-
 	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel)
 	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { s.rewrite(r, upstream) },
-		Transport: transport,
-		ErrorLog:  log,
+		Rewrite:        func(r *httputil.ProxyRequest) { s.rewrite(r, upstream) },
+		Transport:      upstreamTransport(),
+		ModifyResponse: onlyWebsockets,
+		ErrorLog:       log,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			w.(*passage).err = err
 		},
 	}
 	return func(c echo.Context) error {
-		// The connection may have served one of our own routes, which leave theirs.
-		_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Time{})
-		w := &passage{Response: c.Response(), id: requestIDOf(c)}
-		proxy.ServeHTTP(w, c.Request())
-		if w.err == nil {
+		r := c.Request()
+		if r.Method == http.MethodConnect || r.Method == "PRI" || r.URL.Opaque != "" { // PRI: the preface of HTTP/2
+			return methodNotAllowed.because("This is no proxy to other hosts: it passes requests on to the platform, and no tunnels.")
+		}
+		narrowUpgrade(r)
+		body, _ := r.Body.(*incoming)
+		if body != nil {
+			body.passOn()
+		}
+		w := newPassage(c, body)
+		defer w.finish()
+		proxy.ServeHTTP(w, r)
+		switch {
+		case w.err == nil:
 			return nil
+		case body != nil && body.slow.Load():
+			return bodyTimeout.because("The body came more slowly than %d bytes a second, or stopped for %v. Send it again.", uploading.rate, uploading.patience)
+		case r.Context().Err() != nil:
+			return callerLeft.because("The caller went away before the platform had answered.")
 		}
 		p := upstreamUnreachable.because("The platform behind the gate could not be reached, or broke off. Try again; if it lasts, check UPSTREAM_URL and what answers there.")
-		if c.Request().Context().Err() == nil { // else the caller has gone
-			p.cause = w.err
-		}
+		p.cause = w.err
 		return p
 	}
 }
 
+// narrowUpgrade takes out what would make another protocol of the connection:
+// nothing reaches the platform that the gate has not judged. Only a websocket's
+// handshake keeps its upgrade. To ignore any other is what HTTP allows (RFC 9110,
+// 7.8), and clients that offer HTTP/2 with each request go on without it.
+func narrowUpgrade(r *http.Request) {
+	if hasToken(r.Header["Upgrade"], "websocket") && r.Method == http.MethodGet && r.ContentLength == 0 && r.ProtoAtLeast(1, 1) {
+		r.Header["Upgrade"] = []string{"websocket"}
+		return
+	}
+	r.Header.Del("Upgrade")
+	r.Header.Del("HTTP2-Settings")
+}
+
+// onlyWebsockets refuses an upstream's change of protocol that nobody asked for.
+func onlyWebsockets(r *http.Response) error {
+	if r.StatusCode != http.StatusSwitchingProtocols || r.Request.Header.Get("Upgrade") == "websocket" {
+		return nil
+	}
+	_ = r.Body.Close()
+	return errors.New("the upstream changed the protocol, and was not asked to")
+}
+
+// rewrite makes the upstream's request of the caller's.
 func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // also what Go cannot parse
+	r.Out.URL.User = nil                   // from http://user:password@host/, which would become a header
 	r.SetURL(upstream)
 	r.Out.Host = r.In.Host
 	if _, ours := s.bearer(r.In.Header); ours {
@@ -73,6 +99,7 @@ func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 			}
 		}
 	}
+	r.Out.Header.Set(echo.HeaderXRequestID, r.In.Header.Get(echo.HeaderXRequestID)) // Connection may have named it
 }
 
 func (s *Server) trusts(peer string) bool {
@@ -91,38 +118,13 @@ func (s *Server) ownPathsStay(next echo.HandlerFunc) echo.HandlerFunc {
 		if plain == r.URL.Path && r.URL.RawPath == "" {
 			return next(c)
 		}
-		other := s.echo.AcquireContext()
-		defer s.echo.ReleaseContext(other)
+		other := s.public.AcquireContext()
+		defer s.public.ReleaseContext(other)
 		other.Reset(r, c.Response())
-		s.echo.Router().Find(r.Method, plain, other)
+		s.public.Router().Find(r.Method, plain, other)
 		if other.Path() != c.Path() {
 			return notFound.because("This is another spelling of a path that the settings service keeps for itself. Ask for %.256q.", plain)
 		}
 		return next(c)
 	}
-}
-
-// passage is how an upstream's answer passes Echo, which takes the first status
-// for the last and does not know about connections that are taken over.
-type passage struct {
-	*echo.Response
-	id  string
-	err error
-}
-
-func (p *passage) WriteHeader(status int) {
-	if status < 200 && status != http.StatusSwitchingProtocols {
-		p.Writer.WriteHeader(status)
-		return
-	}
-	p.Header().Set(echo.HeaderXRequestID, p.id) // ours, not one more
-	p.Response.WriteHeader(status)
-}
-
-func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := p.Response.Hijack()
-	if err == nil {
-		p.Status, p.Committed = http.StatusSwitchingProtocols, true
-	}
-	return conn, rw, err
 }

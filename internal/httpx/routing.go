@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -10,6 +11,26 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
+// line is the routes of one address.
+type line struct{ *echo.Echo }
+
+func (s *Server) newLine() line {
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard) // ours is the one log
+	e.IPExtractor = clientIPs(s.trusted)
+	e.HTTPErrorHandler = s.fail
+	e.Use(requestID, s.observe, s.recovered)
+	return line{e}
+}
+
+// ServeHTTP has a request meet the routes, whatever its form.
+func (l line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasPrefix(r.URL.Path, "/") { // http://host without a slash, OPTIONS *, CONNECT
+		r.URL.Path = "/"
+	}
+	withBody(l.Echo, w, r)
+}
+
 // group is routes behind the same guards, the outermost first.
 type group struct {
 	echo   *echo.Echo
@@ -17,8 +38,8 @@ type group struct {
 	guards []echo.MiddlewareFunc
 }
 
-func (s *Server) group(prefix string, guards ...echo.MiddlewareFunc) group {
-	return group{s.echo, prefix, guards}
+func (l line) group(prefix string, guards ...echo.MiddlewareFunc) group {
+	return group{l.Echo, prefix, guards}
 }
 
 // handle serves a path, whatever the method. RouteNotFound is Echo's only way

@@ -3,19 +3,12 @@
 package httpx
 
 import (
-	"context"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"time"
 
-	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"platform-settings/internal/settings"
 )
@@ -35,6 +28,18 @@ type Config struct {
 	// Empty: nobody's.
 	TrustedProxies []netip.Prefix
 
+	// Origins are those whose scripts may read our own answers. Nil: none.
+	Origins Origins
+
+	// AdminLine says that the admin API and the metrics are on a line of their
+	// own, and on the public one no more; see [Lines].
+	AdminLine bool
+
+	// MaxConnections is how many connections the public line takes at once; more
+	// wait in the system's queue. It counts only beside an admin line, for it
+	// would lock out the switch and the probes. 0: no limit.
+	MaxConnections int
+
 	// Pod is this process's name.
 	Pod string
 
@@ -51,12 +56,17 @@ type Server struct {
 	engine   *settings.Engine
 	tokens   Tokens
 	trusted  []netip.Prefix
+	origins  Origins
 	pod      string
 	log      *zap.Logger
 	metrics  *metrics
-	echo     *echo.Echo
 	waits    *waits
+	door     *gate
+	public   line
+	admin    line          // none without Config.AdminLine
 	draining chan struct{} // closed when the drain begins
+
+	maxConnections int
 }
 
 // New makes a server. It does no I/O and starts nothing.
@@ -65,43 +75,81 @@ func New(c Config) *Server {
 		engine:   c.Engine,
 		tokens:   c.Tokens,
 		trusted:  c.TrustedProxies,
+		origins:  c.Origins,
 		pod:      c.Pod,
 		log:      c.Log,
-		metrics:  newMetrics(c.Registry),
-		echo:     echo.New(),
+		metrics:  newMetrics(c),
 		draining: make(chan struct{}),
 	}
 	s.waits = newWaits(s.metrics)
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
-	s.echo.Logger.SetOutput(io.Discard) // ours is the one log
-	s.echo.IPExtractor = clientIPs(c.TrustedProxies)
-	s.echo.HTTPErrorHandler = s.fail
-	s.echo.Use(requestID, s.observe, s.recovered)
-	s.routes(c.Upstream, c.Registry)
+	if c.AdminLine {
+		s.maxConnections = c.MaxConnections
+	}
+	s.door = &gate{engine: c.Engine, origins: c.Origins, rejections: s.metrics.rejections}
+	s.routes(c)
 	return s
 }
 
 // routes is every path and its guards. Only the platform is gated.
-func (s *Server) routes(upstream *url.URL, registry *prometheus.Registry) {
-	health := s.group("", quiet, bounded)
+func (s *Server) routes(c Config) {
+	s.public = s.newLine()
+	s.reading(s.public)
+	if c.AdminLine {
+		s.admin = s.newLine()
+		s.reading(s.admin)
+		s.operating(s.admin, c.Registry)
+		s.admin.group("").handle("/*", unknown)
+		hidden := s.public.group("", bounded) // from the platform too: the token may be sent here by mistake
+		for _, path := range []string{"/metrics", "/api/v1/admin", "/api/v1/admin/*", "/console", "/console/*"} {
+			hidden.handle(path, unknown)
+		}
+	} else {
+		s.operating(s.public, c.Registry)
+	}
+
+	asking := s.public.group("/gate", bounded)
+	asking.handle("", s.verdict(http.StatusServiceUnavailable, askedReads))
+	asking.handle("/*", unknown)
+	for path, status := range map[string]int{"/deny/401": http.StatusUnauthorized, "/deny/403": http.StatusForbidden} {
+		asking.handle(path, s.verdict(status, askedReads))
+		asking.handle(path+"/", s.verdict(status, askedReads))
+		asking.handle(path+"/*", s.verdict(status, askedKeepingMethod))
+	}
+
+	platform := s.public.group("", s.gate)
+	if c.Upstream != nil {
+		platform.handle("/*", s.ownPathsStay(s.proxy(c.Upstream)))
+	} else {
+		platform.handle("/", get(landing))
+		platform.handle("/*", unknown)
+	}
+}
+
+// reading is what anybody may ask for, on either line.
+func (s *Server) reading(l line) {
+	health := l.group("", quiet, bounded)
 	health.handle("/livez", get(livez))
 	health.handle("/readyz", get(s.readyz))
-	health.handle("/metrics", get(metricsPage(registry)))
 
-	public := s.group("", bounded)
-	public.handle("/gate", s.verdict)
-	public.handle("/gate/*", s.verdict) // Envoy appends the original path
-	public.handle("/api/v1/maintenance", get(s.maintenance))
+	public := l.group("/api/v1/maintenance", s.shared, bounded)
+	public.handle("", get(s.maintenance))
+	public.handle("/page", s.page)
 
-	reading := s.group("/api/v1/settings", bounded, s.identify)
+	reading := l.group("/api/v1/settings", s.shared, bounded, s.identify)
 	reading.handle("", get(s.settings))
 	reading.handle("/", unknown)
 	reading.handle("/:key", get(s.setting))
 	reading.handle("/:key/*", unknown)
+}
 
-	admin := s.group("/api/v1/admin", bounded, s.adminEnabled, s.identify, allow(viewer))
+// operating is what the public line does without where there is one for admins.
+func (s *Server) operating(l line, registry *prometheus.Registry) {
+	l.group("", quiet, bounded).handle("/metrics", get(metricsPage(registry)))
+
+	admin := l.group("/api/v1/admin", bounded, s.adminEnabled, s.identify, allow(viewer))
 	admin.handle("", unknown)
 	admin.handle("/*", unknown)
 	admin.handle("/maintenance", methods{
@@ -115,65 +163,16 @@ func (s *Server) routes(upstream *url.URL, registry *prometheus.Registry) {
 		http.MethodDelete: allow(administrator)(preference(s.deleteSetting)),
 	}.serve)
 	admin.handle("/settings/:key/*", unknown)
-
-	platform := s.group("", s.gate)
-	if upstream != nil {
-		platform.handle("/*", s.ownPathsStay(s.proxy(upstream)))
-	} else {
-		platform.handle("/", get(landing))
-		platform.handle("/*", unknown)
-	}
 }
 
-// Handler is the whole of it, for a server of the caller's own.
-func (s *Server) Handler() http.Handler { return s.echo }
+// Handler is the public line, for a server of the caller's own. Only [Server.Serve]
+// bounds how long a connection may last once its request was refused.
+func (s *Server) Handler() http.Handler { return s.public }
 
-// Limits of the server. There is none on how long a request or its answer may
-// take: the upstream may stream. Our own routes are bounded one by one.
-const (
-	headerTimeout  = 5 * time.Second
-	idleTimeout    = 2 * time.Minute
-	maxHeaderBytes = 64 << 10
-	noticeTime     = time.Second
-	drainTimeout   = 10 * time.Second
-)
-
-// Serve is called once. It serves until ctx ends. Then readiness is off; after noticeTime no more
-// connections are taken, requests in flight have drainTimeout to finish, and
-// Serve returns nil.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	log, err := zap.NewStdLogAt(s.log, zapcore.DebugLevel)
-	if err != nil {
-		return fmt.Errorf("serve: %w", err)
+// AdminHandler is the admin line; nil without [Config.AdminLine].
+func (s *Server) AdminHandler() http.Handler {
+	if s.admin.Echo == nil {
+		return nil
 	}
-	server := &http.Server{
-		Handler:           s.Handler(),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log,
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
-	}
-
-	s.log.Info("draining: readiness is off, what is under way may finish")
-	close(s.draining)
-	server.SetKeepAlivesEnabled(false)
-	select { // who balances the load may send more, until it has looked at readiness
-	case <-time.After(noticeTime):
-	case err := <-failed:
-		return fmt.Errorf("serve: %w", err)
-	}
-	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := server.Shutdown(draining); err != nil {
-		s.log.Warn("requests were cut off: they outlasted the drain", zap.Duration("drain", drainTimeout))
-		_ = server.Close()
-	}
-	return nil
+	return s.admin
 }

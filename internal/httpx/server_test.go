@@ -29,7 +29,11 @@ func TestRolesMayWhatTheyMay(t *testing.T) {
 		{"GET /readyz", "", [5]int{200, 200, 200, 200, 200}},
 		{"GET /metrics", "", [5]int{200, 200, 200, 200, 200}},
 		{"GET /gate", "", [5]int{200, 200, 200, 200, 200}},
-		{"POST /gate/orders", "", [5]int{200, 200, 200, 200, 200}},
+		{"GET /gate/orders", "", [5]int{404, 404, 404, 404, 404}},
+		{"POST /gate/deny/403/orders", "", [5]int{200, 200, 200, 200, 200}},
+		{"GET /gate/deny/401", "", [5]int{200, 200, 200, 200, 200}},
+		{"GET /gate/deny/500", "", [5]int{404, 404, 404, 404, 404}},
+		{"GET /api/v1/maintenance/page", "", [5]int{503, 503, 503, 503, 503}},
 		{"GET /api/v1/maintenance", "", [5]int{200, 200, 200, 200, 200}},
 		{"GET /api/v1/settings", "", [5]int{200, 401, 200, 200, 200}},
 		{"GET /api/v1/settings/shown", "", [5]int{200, 401, 200, 200, 200}},
@@ -79,7 +83,7 @@ func TestServeFinishesWhatIsInFlightAndIsUnreadyMeanwhile(t *testing.T) {
 	defer finish()
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, listener) }()
+	go func() { served <- s.Serve(ctx, Lines{Public: listener}) }()
 
 	type result struct {
 		body string
@@ -126,7 +130,7 @@ func TestServeSaysWhenItCannot(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	if err := serveOn(t, newEngine(t), nil).Serve(t.Context(), listener); err == nil {
+	if err := serveOn(t, newEngine(t), nil).Serve(t.Context(), Lines{Public: listener}); err == nil {
 		t.Error("Serve on a closed listener returned nil")
 	}
 }

@@ -202,7 +202,7 @@ func (s *Server) snapshot() (*settings.Snapshot, error) {
 func varies(c echo.Context) (authorized bool) {
 	authorized = callerOf(c).role != 0
 	h := c.Response().Header()
-	h.Set(echo.HeaderVary, echo.HeaderAuthorization)
+	h.Add(echo.HeaderVary, echo.HeaderAuthorization)
 	h.Set(echo.HeaderCacheControl, "no-cache")
 	if authorized {
 		h.Set(echo.HeaderCacheControl, "private, no-cache")

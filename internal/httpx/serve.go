@@ -1,0 +1,99 @@
+package httpx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+)
+
+// Limits of the server. There is none on how long a request or its answer may
+// take: the upstream may stream, at a [pace]. Our own routes are bounded one by one.
+const (
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	noticeTime     = time.Second
+	drainTimeout   = 10 * time.Second
+)
+
+// Lines are what a server listens on. The server closes them.
+type Lines struct {
+	// Public is for everybody. Required.
+	Public net.Listener
+
+	// Admin has the admin API, the metrics and the reading routes, but not the
+	// platform, so that a crowd before the gate cannot take the switch away.
+	// Required if [Config.AdminLine] is set, and nil if not.
+	Admin net.Listener
+}
+
+// Serve is called once. It serves until ctx ends. Then readiness is off; after noticeTime no more
+// connections are taken, requests in flight have drainTimeout to finish, and
+// Serve returns nil.
+func (s *Server) Serve(ctx context.Context, lines Lines) error {
+	if (lines.Admin != nil) != (s.admin.Echo != nil) {
+		return errors.New("serve: Lines.Admin and Config.AdminLine go together")
+	}
+	var servers []*http.Server
+	failed := make(chan error, 2)
+	serve := func(l net.Listener, h http.Handler) {
+		server := s.httpServer(h)
+		servers = append(servers, server)
+		go func() { failed <- server.Serve(l) }()
+	}
+	serve(newListener(lines.Public, s.maxConnections, &s.metrics.publicConnections, s.draining), s.public)
+	if lines.Admin != nil {
+		serve(newListener(lines.Admin, 0, &s.metrics.adminConnections, s.draining), s.admin)
+	}
+	defer func() {
+		for _, server := range servers {
+			_ = server.Close()
+		}
+	}()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+
+	s.log.Info("draining: readiness is off, what is under way may finish")
+	close(s.draining)
+	for _, server := range servers {
+		server.SetKeepAlivesEnabled(false)
+	}
+	select { // load balancers keep sending until they next probe readiness
+	case <-time.After(noticeTime):
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	}
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	var shutdown errgroup.Group
+	for _, server := range servers {
+		shutdown.Go(func() error { return server.Shutdown(draining) })
+	}
+	if err := shutdown.Wait(); err != nil {
+		s.log.Warn("requests were cut off: they outlasted the drain", zap.Duration("drain", drainTimeout))
+	}
+	return nil
+}
+
+func (s *Server) httpServer(h http.Handler) *http.Server {
+	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel) // fails only for a level that does not exist
+	return &http.Server{
+		Handler:                      h,
+		ReadHeaderTimeout:            headerTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ErrorLog:                     log,
+		ConnContext:                  connectionOf,
+		DisableGeneralOptionsHandler: true, // OPTIONS * meets the gate too
+	}
+}
