@@ -31,6 +31,7 @@ var (
 	repeatedField       = problemType{http.StatusBadRequest, "repeated-field", "The body has a field twice"}
 	badPreference       = problemType{http.StatusBadRequest, "bad-preference", "The preference cannot be used"}
 	badPrecondition     = problemType{http.StatusBadRequest, "bad-precondition", "The precondition cannot be used"}
+	tokenInURL          = problemType{http.StatusBadRequest, "token-in-url", "The address holds a token"}
 	unauthorized        = problemType{http.StatusUnauthorized, "unauthorized", "A valid token is needed"}
 	forbidden           = problemType{http.StatusForbidden, "forbidden", "The token's role does not suffice"}
 	notFound            = problemType{http.StatusNotFound, "not-found", "There is nothing here"}

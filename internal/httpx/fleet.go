@@ -77,7 +77,10 @@ func (s *Server) fleet(c echo.Context) error {
 		defer giveBack()
 	}
 	f, err := s.awaitFleet(c, s.engine.AwaitFleet, revision, wait)
-	if err != nil {
+	switch {
+	case c.Request().Context().Err() != nil:
+		return callerLeft.because("The caller went away while it waited.")
+	case err != nil:
 		return err
 	}
 	if asked && f.Converged {

@@ -18,8 +18,13 @@ type Config struct {
 	// Engine holds the settings. Required.
 	Engine *settings.Engine
 
-	// Tokens say who may call the admin API. Empty: there is none.
-	Tokens Tokens
+	// Tokens say who may call the admin API. Nil: there is none. The caller runs
+	// them.
+	Tokens *Tokens
+
+	// Certificate is for TLS, which the server then speaks alone. Nil: plain
+	// HTTP. The caller runs it.
+	Certificate *Certificate
 
 	// Upstream is the platform behind the gate. Nil: a landing page.
 	Upstream *url.URL
@@ -53,18 +58,19 @@ type Config struct {
 
 // Server serves HTTP. Make one with [New].
 type Server struct {
-	engine   *settings.Engine
-	tokens   Tokens
-	trusted  []netip.Prefix
-	origins  Origins
-	pod      string
-	log      *zap.Logger
-	metrics  *metrics
-	waits    *waits
-	door     *gate
-	public   line
-	admin    line          // none without Config.AdminLine
-	draining chan struct{} // closed when the drain begins
+	engine      *settings.Engine
+	tokens      *Tokens
+	certificate *Certificate
+	trusted     []netip.Prefix
+	origins     Origins
+	pod         string
+	log         *zap.Logger
+	metrics     *metrics
+	waits       *waits
+	door        *gate
+	public      line
+	admin       line          // none without Config.AdminLine
+	draining    chan struct{} // closed when the drain begins
 
 	maxConnections int
 }
@@ -72,16 +78,21 @@ type Server struct {
 // New makes a server. It does no I/O and starts nothing.
 func New(c Config) *Server {
 	s := &Server{
-		engine:   c.Engine,
-		tokens:   c.Tokens,
-		trusted:  c.TrustedProxies,
-		origins:  c.Origins,
-		pod:      c.Pod,
-		log:      c.Log,
-		metrics:  newMetrics(c),
-		draining: make(chan struct{}),
+		engine:      c.Engine,
+		tokens:      c.Tokens,
+		certificate: c.Certificate,
+		trusted:     c.TrustedProxies,
+		origins:     c.Origins,
+		pod:         c.Pod,
+		log:         c.Log,
+		metrics:     newMetrics(c),
+		draining:    make(chan struct{}),
 	}
 	s.waits = newWaits(s.metrics)
+	if s.tokens == nil {
+		s.tokens, _ = LoadTokens(nil, "", nil) // fails on a file only
+	}
+	countProblems(c.Registry, s.problems)
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -156,6 +167,7 @@ func (s *Server) operating(l line, registry *prometheus.Registry) {
 		http.MethodGet: s.adminMaintenance,
 		http.MethodPut: allow(operator)(preference(s.putMaintenance)),
 	}.serve)
+	admin.handle("/whoami", get(whoami))
 	admin.handle("/fleet", get(preference(s.fleet)))
 	admin.handle("/settings/:key", methods{
 		http.MethodGet:    s.adminSetting,
