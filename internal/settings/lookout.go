@@ -25,8 +25,8 @@ const (
 
 // lookout looks at the register for all who ask for a report on this pod. At most
 // one look is under way, on a connection of its own: however many wait, they cost
-// the database what one does, and take nothing from the writers' pool. Its run is
-// the one who looks; everybody else sleeps until a look decides their own wait.
+// the database what one does, and take nothing from the writers' pool. Only
+// run looks; each wait sleeps until a look has decided it.
 type lookout struct {
 	engine *Engine
 	asked  chan struct{} // capacity 1: a level, not a queue

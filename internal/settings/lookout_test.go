@@ -298,7 +298,11 @@ func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 		}
 		return inTime
 	}
-	if !ended() && !ended() && !ended() { // a machine may be slow once
+	inTime := false
+	for range 3 { // a machine may be slow once
+		inTime = inTime || ended()
+	}
+	if !inTime {
 		t.Error("it waited for the look that hung")
 	}
 
