@@ -391,11 +391,15 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 		}
 	}
 
-	// A commit that a report saw on its way is measured too.
+	// A commit that a report saw on its way is measured too, though a look failed.
 	stranger(t, conn, "slow", "1 hour", nil)
 	pgtest.Exec(t, conn, flip)
+	pgtest.Exec(t, conn, `ALTER VIEW settings_fleet RENAME TO elsewhere`)
+	failed := e.failedLooks()
 	reported := make(chan Fleet, 1)
 	go func() { reported <- await(t, e, 5, patience) }()
+	until(t, "a look fails", func() bool { return e.failedLooks() > failed })
+	pgtest.Exec(t, conn, `ALTER VIEW elsewhere RENAME TO settings_fleet`)
 	until(t, "it is held up", func() bool {
 		e.lookout.mu.Lock()
 		defer e.lookout.mu.Unlock()
