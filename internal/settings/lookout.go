@@ -25,8 +25,8 @@ const (
 
 // lookout looks at the register for all who ask for a report on this pod. At most
 // one look is under way, on a connection of its own: however many wait, they cost
-// the database what one does, and take nothing from the writers' pool. Its run is
-// the one who looks; everybody else sleeps until a look decides their own wait.
+// the database what one does, and take nothing from the writers' pool. Only
+// run looks; each wait sleeps until a look has decided it.
 type lookout struct {
 	engine *Engine
 	asked  chan struct{} // capacity 1: a level, not a queue
@@ -223,16 +223,30 @@ func (l *lookout) begin() (*look, []int64) {
 }
 
 // share gives a look to those who began to wait before it began, and ends the
-// waits that it decides. It measures the convergence of each commit once.
+// waits that it decides.
 func (l *lookout) share(found *look) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	converged := map[Revision]time.Duration{}
+	var decided []*wait
 	for w := range l.waits {
-		if found.number <= w.after || !w.see(found) {
-			continue
+		if found.number > w.after && w.see(found) {
+			decided = append(decided, w)
 		}
+	}
+	l.measure(decided) // first: whoever has an answer is to find it in the metrics
+	for _, w := range decided {
 		l.finish(w)
+	}
+	if !found.at.IsZero() {
+		l.measured = min(l.measured, found.head) // the database may have gone back
+	}
+}
+
+// measure measures the convergence of each commit once, however many waited for
+// it. The caller holds the lock.
+func (l *lookout) measure(decided []*wait) {
+	converged := map[Revision]time.Duration{}
+	for _, w := range decided {
 		if took, ok := w.took(); ok && w.revision > l.measured {
 			converged[w.revision] = took
 		}
@@ -240,8 +254,5 @@ func (l *lookout) share(found *look) {
 	for r, took := range converged {
 		l.engine.metrics.convergence.Observe(took.Seconds())
 		l.measured = max(l.measured, r)
-	}
-	if !found.at.IsZero() {
-		l.measured = min(l.measured, found.head) // the database may have gone back
 	}
 }

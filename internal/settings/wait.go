@@ -14,18 +14,19 @@ type wait struct {
 
 	last       *look           // the last one that it believes; nil: none yet
 	writtenOff map[string]bool // the pods that were lost when it began; nil: not known yet
-	committed  time.Time       // when the revision was; zero: not known
+	asked      bool            // the database has been asked when the revision was committed
+	committed  time.Time       // when that was; zero: not known
 	heldUp     bool            // by a pod, at some look
 	over       chan struct{}   // closed when last is final
 }
 
 // wants says whether the next look is to tell when the revision was committed.
-func (w *wait) wants() bool { return w.last == nil && w.revision != 0 && !w.hurried }
+func (w *wait) wants() bool { return !w.asked && w.revision != 0 && !w.hurried }
 
 // see takes a look in and says whether it ends the wait.
 func (w *wait) see(found *look) (over bool) {
-	if w.wants() {
-		w.committed = found.times[w.revision]
+	if w.wants() && !found.at.IsZero() {
+		w.asked, w.committed = true, found.times[w.revision]
 	}
 	w.last = found
 	if found.lacks(w.revision) {
