@@ -44,6 +44,8 @@ var (
 	bodyTooLarge        = problemType{http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large"}
 	unsupportedMedia    = problemType{http.StatusUnsupportedMediaType, "unsupported-media-type", "The body is not JSON"}
 	invalidField        = problemType{http.StatusUnprocessableEntity, "invalid-field", "A field breaks a rule"}
+	noSuchRevision      = problemType{http.StatusUnprocessableEntity, "no-such-revision", "There is no such revision yet"}
+	tooManyWaits        = problemType{http.StatusTooManyRequests, "too-many-waits", "Too many are waiting"}
 	callerLeft          = problemType{statusCallerLeft, "caller-left", "The caller went away"}
 	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
 	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
@@ -104,6 +106,7 @@ func problemOf(err error) *problem {
 		wrong       *settings.InvalidError
 		kind        *settings.KindError
 		conflict    *settings.ConflictError
+		missing     *settings.NoSuchRevisionError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -124,6 +127,9 @@ func problemOf(err error) *problem {
 			p.Detail = fmt.Sprintf("%q does not exist, and If-Match asks that it does. To create it, leave If-Match out.", conflict.Key)
 		}
 		p.CurrentRevision = &conflict.Have
+	case errors.As(err, &missing):
+		p = noSuchRevision.because("There is no revision %d yet: the last one is %d. Ask about one that a write has answered with, or leave the revision out for the last one.", missing.Want, missing.Head)
+		p.CurrentRevision = &missing.Head
 	case errors.Is(err, settings.ErrFleetUnknown):
 		p = fleetUnknown.because("This pod cannot say which pods have it in force: the register of pods cannot be read, this pod cannot write to it, or the triggers are off. Try again; /readyz and the log say what is wrong.")
 		p.RetryAfter, p.cause = 1, err

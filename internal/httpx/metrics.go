@@ -17,6 +17,9 @@ type metrics struct {
 	duration   *prometheus.HistogramVec
 	rejections prometheus.Counter
 
+	waits        *prometheus.GaugeVec
+	waitsRefused *prometheus.CounterVec
+
 	publicConnections, adminConnections atomic.Int64 // open now, by line
 }
 
@@ -33,6 +36,16 @@ func newMetrics(c Config) *metrics {
 		rejections: f.NewCounter(prometheus.CounterOpts{
 			Name: "http_gate_rejections_total", Help: "Requests that the gate turned away, those asked about at /gate included.",
 		}),
+		waits: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_fleet_waits", Help: "Requests with Prefer: wait that wait for the fleet now, by kind: report or write.",
+		}, []string{"kind"}),
+		waitsRefused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_fleet_waits_refused_total", Help: "Requests that were not let wait because too many did, by kind: report (answered 429) or write (made, and answered 202 at once).",
+		}, []string{"kind"}),
+	}
+	for _, kind := range []string{reportWait, writeWait} {
+		m.waits.WithLabelValues(kind)
+		m.waitsRefused.WithLabelValues(kind)
 	}
 	for name, open := range map[string]*atomic.Int64{"public": &m.publicConnections, "admin": &m.adminConnections} {
 		if name == "admin" && !c.AdminLine {

@@ -66,6 +66,7 @@ type Server struct {
 	pod         string
 	log         *zap.Logger
 	metrics     *metrics
+	waits       *waits
 	door        *gate
 	public      line
 	admin       line          // none without Config.AdminLine
@@ -87,6 +88,7 @@ func New(c Config) *Server {
 		metrics:     newMetrics(c),
 		draining:    make(chan struct{}),
 	}
+	s.waits = newWaits(s.metrics)
 	if s.tokens == nil {
 		s.tokens, _ = LoadTokens(nil, "", nil) // fails on a file only
 	}
