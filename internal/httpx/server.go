@@ -74,7 +74,7 @@ func New(c Config) *Server {
 		s.log = zap.NewNop()
 	}
 	s.echo.Logger.SetOutput(io.Discard) // ours is the one log
-	s.echo.IPExtractor = clientIPs(c.TrustedProxies)
+	s.echo.IPExtractor = proxies(c.TrustedProxies).clientIP
 	s.echo.HTTPErrorHandler = s.fail
 	s.echo.Use(requestID, s.observe, s.recovered)
 	s.routes(c.Upstream, c.Registry)
