@@ -55,6 +55,8 @@ type Server struct {
 	log      *zap.Logger
 	metrics  *metrics
 	echo     *echo.Echo
+	encoded  encodings
+	status   encodedStatus
 	draining chan struct{} // closed when the drain begins
 }
 
