@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -150,6 +151,9 @@ func (s *Server) fail(err error, c echo.Context) {
 	}
 	p := problemOf(err)
 	p.Instance = pathOf(c.Request())
+	if p.CurrentRevision != nil {
+		p.Detail = cmp.Or(weakHint(c.Request().Header, *p.CurrentRevision), p.Detail)
+	}
 	switch {
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 		s.log.Warn("denied", zap.String("caller", callerOf(c).name), zap.String("client_ip", c.RealIP()),
