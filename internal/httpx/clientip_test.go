@@ -141,10 +141,9 @@ func TestForwardedNamesTheClientToo(t *testing.T) {
 	}
 }
 
-func TestALongListOfHopsCostsLittle(t *testing.T) {
-	header := http.Header{"X-Forwarded-For": {strings.Repeat("10.0.0.2,", maxHeaderBytes/9)}}
-	r := requestFrom("10.0.0.1:1", header)
-	if n := testing.AllocsPerRun(10, func() { someProxies.client(r) }); n > 4*maxHops {
-		t.Errorf("%.0f allocations", n)
+func TestALongListOfHopsTakesLittleMemory(t *testing.T) {
+	got := elements([]string{strings.Repeat("10.0.0.2,", maxHeaderBytes/9), "10.0.0.3"}, commas)
+	if len(got) != maxHops || cap(got) > 4*maxHops || got[maxHops-1] != "10.0.0.3" {
+		t.Errorf("%d elements in a list for %d: %v", len(got), cap(got), got)
 	}
 }
