@@ -53,11 +53,13 @@ var (
 	notInForce          = problemType{http.StatusGatewayTimeout, "not-in-force", "Committed, but not confirmed in force"}
 )
 
+func (t problemType) urn() string { return "urn:platform-settings:problem:" + t.slug }
+
 // because makes a problem of the type. The detail says what is wrong and what to
 // do about it.
 func (t problemType) because(detail string, args ...any) *problem {
 	return &problem{
-		Type:   "urn:platform-settings:problem:" + t.slug,
+		Type:   t.urn(),
 		Title:  t.title,
 		Status: t.status,
 		Detail: fmt.Sprintf(detail, args...),
@@ -85,6 +87,8 @@ type problem struct {
 }
 
 func (p *problem) Error() string { return p.Detail }
+
+func (p *problem) is(t problemType) bool { return p.Type == t.urn() }
 
 func invalid(field, why string) error { return &settings.InvalidError{Field: field, Why: why} }
 
@@ -155,10 +159,8 @@ func (s *Server) fail(err error, c echo.Context) {
 		p.Detail = cmp.Or(weakHint(c.Request().Header, *p.CurrentRevision), p.Detail)
 	}
 	switch {
-	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
-		s.log.Warn("denied", zap.String("caller", callerOf(c).name), zap.String("client_ip", c.RealIP()),
-			zap.String("method", c.Request().Method), zap.String("path", p.Instance),
-			zap.String("detail", p.Detail), logRequestID(c))
+	case p.is(unauthorized) || p.is(forbidden):
+		s.denied(c, p)
 	case p.cause != nil:
 		level := zapcore.WarnLevel
 		if p.Status == http.StatusInternalServerError {

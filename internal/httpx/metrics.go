@@ -15,11 +15,12 @@ type metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	rejections prometheus.Counter
+	denied     *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
-	return &metrics{
+	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "http_requests_total", Help: "Requests answered, by route, method and class of status.",
 		}, []string{"route", "method", "status"}),
@@ -30,7 +31,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		rejections: f.NewCounter(prometheus.CounterOpts{
 			Name: "http_gate_rejections_total", Help: "Requests that the gate turned away, those asked about at /gate included.",
 		}),
+		denied: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_denied_total", Help: "Requests denied, by reason: missing (there is no token), invalid (it is not valid), role (it does not suffice).",
+		}, []string{"reason"}),
 	}
+	for _, reason := range denialReasons {
+		m.denied.WithLabelValues(reason) // so that the first one is an increase
+	}
+	return m
 }
 
 // knownMethods bound the label; callers may make up methods.

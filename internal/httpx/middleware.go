@@ -35,7 +35,8 @@ func logRequestID(c echo.Context) zap.Field { return zap.String("request_id", re
 
 const quietKey = "quiet"
 
-// quiet marks routes that are asked all the time: logged at debug level only.
+// quiet marks routes that are asked all the time: logged at debug level only. So
+// are requests that are denied, which have a line of their own.
 func quiet(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		c.Set(quietKey, true)
@@ -60,7 +61,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				return
 			}
 			fields := []zap.Field{
-				zap.String("method", c.Request().Method), zap.String("path", pathOf(c.Request())),
+				zap.String("method", methodOf(c.Request())), zap.String("path", pathOf(c.Request())),
 				zap.String("route", c.Path()), zap.Int("status", c.Response().Status),
 				zap.Duration("duration", took), zap.Int64("bytes", c.Response().Size),
 				zap.String("client_ip", c.RealIP()), logRequestID(c),

@@ -69,6 +69,11 @@ func keyOf(c echo.Context) string {
 	return key
 }
 
+// maxMethod is the most of a request's method that is logged.
+const maxMethod = 32
+
+func methodOf(r *http.Request) string { return r.Method[:min(len(r.Method), maxMethod)] }
+
 // maxPath is the most of a request's path that is repeated in answers and logs.
 const maxPath = 256
 

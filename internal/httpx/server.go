@@ -31,7 +31,7 @@ type Config struct {
 	// Upstream is the platform behind the gate. Nil: a landing page.
 	Upstream *url.URL
 
-	// TrustedProxies are the peers whose X-Forwarded-… headers are believed.
+	// TrustedProxies are the peers whose Forwarded and X-Forwarded-… are believed.
 	// Empty: nobody's.
 	TrustedProxies []netip.Prefix
 
@@ -57,6 +57,7 @@ type Server struct {
 	echo     *echo.Echo
 	encoded  encodings
 	status   encodedStatus
+	denials  denials
 	draining chan struct{} // closed when the drain begins
 }
 
