@@ -37,7 +37,7 @@ type config struct {
 	LastGoodFile      filePath     `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
 	AdminTokens       httpx.Tokens `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; none: no admin API"`
 	UpstreamURL       upstreamURL  `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
-	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
+	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For and Forwarded are believed"`
 	Migrate           migrateMode  `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
 	LogLevel          logLevel     `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
 	LogFormat         logFormat    `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
