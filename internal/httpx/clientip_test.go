@@ -147,3 +147,14 @@ func TestALongListOfHopsTakesLittleMemory(t *testing.T) {
 		t.Errorf("%d elements in a list for %d: %v", len(got), cap(got), got)
 	}
 }
+
+func TestAPeerIsTrustedByItsAddress(t *testing.T) {
+	for peer, want := range map[string]bool{
+		"10.0.0.1:1": true, "[::ffff:10.0.0.1]:1": true, "[fd00::1]:1": true, "[fe80::1%eth0]:1": true,
+		"11.0.0.1:1": false, "[2001:db8::1]:1": false, "@": false, "": false,
+	} {
+		if got := someProxies.trusts(peer); got != want {
+			t.Errorf("%s is trusted: %t", peer, got)
+		}
+	}
+}

@@ -58,26 +58,31 @@ func TestTheUpstreamIsToldWhatIsKnownOfTheWayHere(t *testing.T) {
 		in, want   http.Header
 	}{
 		{
-			"nothing is said", untrusted, false, http.Header{"Accept": {"*/*"}},
+			"nothing is said", untrusted, false,
+			http.Header{"Accept": {"*/*"}},
 			http.Header{"Accept": {"*/*"}, "X-Forwarded-For": {"203.0.113.1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"}},
 		},
 		{
-			"over TLS, by IPv6", "[2001:db8::1]:1", true, http.Header{},
+			"over TLS, by IPv6", "[2001:db8::1]:1", true,
+			http.Header{},
 			http.Header{"X-Forwarded-For": {"2001:db8::1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"https"}},
 		},
 		{
-			"a client lies", untrusted, false, http.Header{
+			"a client lies", untrusted, false,
+			http.Header{
 				"X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Host": {"evil"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Port": {"1"},
 				"X_forwarded_for": {"192.0.2.1"}, "True-Client-Ip": {"192.0.2.1"}, "Forwarded": {"for=192.0.2.1"}, "X-Original-Url": {"/admin"},
 			},
 			http.Header{"X-Forwarded-For": {"203.0.113.1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"}},
 		},
 		{
-			"a peer without an address", "@", false, http.Header{"X-Forwarded-For": {"192.0.2.1"}},
+			"a peer without an address", "@", false,
+			http.Header{"X-Forwarded-For": {"192.0.2.1"}},
 			http.Header{"X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"}},
 		},
 		{
-			"a trusted proxy speaks", trusted, false, http.Header{
+			"a trusted proxy speaks", trusted, false,
+			http.Header{
 				"X-Forwarded-For": {"192.0.2.1:80, unknown", " 10.0.0.2 ", ""}, "X-Forwarded-Host": {"www.example"}, "X-Forwarded-Proto": {"https"},
 				"X-Forwarded-Prefix": {"/a"}, "X-Real-Ip": {"192.0.2.1"}, "X_forwarded_for": {"198.51.100.9"},
 			},
@@ -87,11 +92,13 @@ func TestTheUpstreamIsToldWhatIsKnownOfTheWayHere(t *testing.T) {
 			},
 		},
 		{
-			"a trusted proxy says nothing", trusted, false, http.Header{},
+			"a trusted proxy says nothing", trusted, false,
+			http.Header{},
 			http.Header{"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"}},
 		},
 		{
-			"a trusted proxy speaks by Forwarded", trusted, false, http.Header{
+			"a trusted proxy speaks by Forwarded", trusted, false,
+			http.Header{
 				"Forwarded": {`for=198.51.100.9;proto=ftp, for="[2001:db8::1]:4711";proto=HTTPS;host="www.example:444"`, "for=10.0.0.2;proto=http, for=_x"},
 			},
 			http.Header{
@@ -102,7 +109,8 @@ func TestTheUpstreamIsToldWhatIsKnownOfTheWayHere(t *testing.T) {
 			},
 		},
 		{
-			"the outermost trusted proxy knows the host and the scheme", "[fd00::1]:1", false, http.Header{
+			"the outermost trusted proxy knows the host and the scheme", "[fd00::1]:1", false,
+			http.Header{
 				"Forwarded": {`for=198.51.100.9;proto=http;host=evil, for="[2001:db8::1]:4711";proto=HTTPS;host="www.example:444"`, "for=10.0.0.2;proto=http"},
 			},
 			http.Header{
@@ -113,21 +121,24 @@ func TestTheUpstreamIsToldWhatIsKnownOfTheWayHere(t *testing.T) {
 			},
 		},
 		{
-			"both, each goes on", trusted, false, http.Header{"Forwarded": {"for=192.0.2.1;proto=https"}, "X-Forwarded-For": {"192.0.2.7"}},
+			"both, each goes on", trusted, false,
+			http.Header{"Forwarded": {"for=192.0.2.1;proto=https"}, "X-Forwarded-For": {"192.0.2.7"}},
 			http.Header{
 				"Forwarded": {"for=192.0.2.1;proto=https, for=10.0.0.1;host=shop.example;proto=http"}, "X-Forwarded-For": {"192.0.2.7, 10.0.0.1"},
 				"X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"},
 			},
 		},
 		{
-			"what is malformed is cut off", trusted, false, http.Header{"Forwarded": {"for=192.0.2.9, for=x y, for=192.0.2.1"}},
+			"what is malformed is cut off", trusted, false,
+			http.Header{"Forwarded": {"for=192.0.2.9, for=x y, for=192.0.2.1"}},
 			http.Header{
 				"Forwarded": {"for=192.0.2.1, for=10.0.0.1;host=shop.example;proto=http"}, "X-Forwarded-For": {"192.0.2.1, 10.0.0.1"},
 				"X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"},
 			},
 		},
 		{
-			"an open quote swallows nothing", trusted, false, http.Header{"Forwarded": {`for="192.0.2.9`}},
+			"an open quote swallows nothing", trusted, false,
+			http.Header{"Forwarded": {`for="192.0.2.9`}},
 			http.Header{
 				"Forwarded": {"for=10.0.0.1;host=shop.example;proto=http"}, "X-Forwarded-For": {"10.0.0.1"},
 				"X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"},
