@@ -74,7 +74,7 @@ func TestReadersThatStopReadingShareTheBytes(t *testing.T) {
 	front := httptest.NewUnstartedServer(s.Handler())
 	front.Listener = narrow{front.Listener}
 	front.Start()
-	t.Cleanup(front.CloseClientConnections)
+	t.Cleanup(func() { front.CloseClientConnections(); front.Close() })
 	address := front.Listener.Addr().String()
 
 	before := heap()
