@@ -115,7 +115,9 @@ func TestAPodHasAThousandReportsWaiting(t *testing.T) {
 	engine := newEngineOn(t, database)
 	runEngine(t, engine)
 	pgtest.Exec(t, pgtest.Connect(t, database), `SELECT settings_join(gen_random_uuid(), 'pod-2', 'test', clock_timestamp(), '1 hour', NULL)`)
-	s := serveOn(t, engine, func(c *Config) { c.Tokens = loadTokens(t, strings.Join(entries, ",")+",otto:operator:"+operatorToken, "") })
+	s := serveOn(t, engine, func(c *Config) {
+		c.Tokens = loadTokens(t, strings.Join(entries, ",")+",otto:operator:"+operatorToken, "")
+	})
 
 	last := len(tokens) - 1
 	release := s.crowd(t, maxReportWaitsByName, tokens[:last]...)
