@@ -46,7 +46,7 @@ type config struct {
 	AdminListenAddr   address       `env:"ADMIN_LISTEN_ADDR" help:"where to serve the admin API and the metrics on a line of their own, away from the public one (default: on LISTEN_ADDR)"`
 	MaxConnections    connections   `env:"MAX_CONNECTIONS" help:"how many connections LISTEN_ADDR takes at once; needs ADMIN_LISTEN_ADDR (default 10000 with it, else no limit)"`
 	CORSOrigins       origins       `env:"CORS_ORIGINS" help:"origins whose scripts may read our own answers, comma-separated, such as https://shop.example, or * for any (default: none)"`
-	TrustedProxies    prefixes      `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
+	TrustedProxies    prefixes      `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For and Forwarded are believed"`
 	Migrate           migrateMode   `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
 	LogLevel          logLevel      `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
 	LogFormat         logFormat     `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`

@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -95,6 +96,8 @@ type problem struct {
 
 func (p *problem) Error() string { return p.Detail }
 
+func (p *problem) is(t problemType) bool { return p.Type == t.urn() }
+
 func invalid(field, why string) error { return &settings.InvalidError{Field: field, Why: why} }
 
 // problemOf is the one table from errors to problems. The specific comes before
@@ -164,11 +167,12 @@ func (s *Server) fail(err error, c echo.Context) {
 	}
 	p := problemOf(err)
 	p.Instance = pathOf(c.Request())
+	if p.CurrentRevision != nil {
+		p.Detail = cmp.Or(weakHint(c.Request().Header, *p.CurrentRevision), p.Detail)
+	}
 	switch {
-	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
-		s.log.Warn("denied", zap.String("caller", callerOf(c).name), zap.String("client_ip", c.RealIP()),
-			zap.String("method", c.Request().Method), zap.String("path", p.Instance),
-			zap.String("detail", p.Detail), logRequestID(c))
+	case p.is(unauthorized) || p.is(forbidden):
+		s.denied(c, p)
 	case p.cause != nil:
 		level := zapcore.WarnLevel
 		if p.Status == http.StatusInternalServerError {

@@ -16,6 +16,7 @@ type metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	rejections prometheus.Counter
+	denied     *prometheus.CounterVec
 
 	waits        *prometheus.GaugeVec
 	waitsRefused *prometheus.CounterVec
@@ -42,6 +43,12 @@ func newMetrics(c Config) *metrics {
 		waitsRefused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "http_fleet_waits_refused_total", Help: "Requests that were not let wait because too many did, by kind: report (answered 429) or write (made, and answered 202 at once).",
 		}, []string{"kind"}),
+		denied: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_denied_total", Help: "Requests denied, by reason: missing (there is no token), invalid (it is not valid), role (it does not suffice).",
+		}, []string{"reason"}),
+	}
+	for _, reason := range denialReasons {
+		m.denied.WithLabelValues(reason) // so that the first one is an increase
 	}
 	for _, kind := range []string{reportWait, writeWait} {
 		m.waits.WithLabelValues(kind)

@@ -3,10 +3,8 @@ package httpx
 import (
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"path"
-	"slices"
 
 	"github.com/labstack/echo/v4"
 	"go.uber.org/zap"
@@ -76,28 +74,7 @@ func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	r.SetURL(upstream)
 	r.Out.Host = r.In.Host
 	s.tokens.strip(r.Out.Header)
-	trusted := s.trusts(r.In.RemoteAddr)
-	if trusted {
-		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
-	}
-	r.SetXForwarded()
-	if !trusted {
-		r.Out.Header.Del("X-Real-Ip")
-	} else {
-		for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
-			if said := r.In.Header[name]; said != nil {
-				r.Out.Header[name] = said
-			}
-		}
-	}
-	r.Out.Header.Set(echo.HeaderXRequestID, r.In.Header.Get(echo.HeaderXRequestID)) // Connection may have named it
-}
-
-func (s *Server) trusts(peer string) bool {
-	address, err := netip.ParseAddrPort(peer)
-	return err == nil && slices.ContainsFunc(s.trusted, func(p netip.Prefix) bool {
-		return p.Contains(address.Addr().Unmap())
-	})
+	proxies(s.trusted).forward(r.Out.Header, r.In)
 }
 
 // ownPathsStay keeps our own paths, and the tokens sent to them, from the

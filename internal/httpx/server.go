@@ -29,7 +29,7 @@ type Config struct {
 	// Upstream is the platform behind the gate. Nil: a landing page.
 	Upstream *url.URL
 
-	// TrustedProxies are the peers whose X-Forwarded-… headers are believed.
+	// TrustedProxies are the peers whose Forwarded and X-Forwarded-… are believed.
 	// Empty: nobody's.
 	TrustedProxies []netip.Prefix
 
@@ -67,6 +67,9 @@ type Server struct {
 	log         *zap.Logger
 	metrics     *metrics
 	waits       *waits
+	encoded     encodings
+	status      encodedStatus
+	denials     denials
 	door        *gate
 	public      line
 	admin       line          // none without Config.AdminLine
