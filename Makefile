@@ -47,4 +47,7 @@ schema: ## write db/schema.sql from a migrated database, DATABASE_URL
 build: ## bin/api
 	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
 
-.PHONY: help run test test-postgres soak check bench bench-quick bench-check schema build
+pin: ## add to each image's tag, in Dockerfile and docker-compose.yml, the digest that its registry has now
+	deploy/pin-images.sh
+
+.PHONY: help run test test-postgres soak check bench bench-quick bench-check schema build pin

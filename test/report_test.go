@@ -1,9 +1,7 @@
 package test
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -21,15 +19,7 @@ import (
 // command runs one of the binary's commands against a pod.
 func command(t *testing.T, p *pod.Pod, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
-	cmd.Env = []string{"API_URL=" + p.URL(""), "API_TOKEN=" + pod.Operator}
-	var out, errors_ bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errors_
-	err := cmd.Run()
-	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
-		t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), out.String(), errors_.String()
+	return run(t, as(pod.Operator, p.URL("")), args...)
 }
 
 // report is the fleet in an answer.
@@ -191,7 +181,7 @@ func TestTheSwitchIsThrownFromAScript(t *testing.T) {
 	}
 	dead := pod.Start(t, "postgres://127.0.0.1:1/none")
 	dead.Kill()
-	if code, _, errors := command(t, dead, "maintenance", "on"); code != 1 || !strings.Contains(errors, "safe to repeat") {
+	if code, _, errors := command(t, dead, "maintenance", "on", "--wait", "1s"); code != 1 || !strings.Contains(errors, "safe to repeat") {
 		t.Errorf("no pod: %d %s", code, errors)
 	}
 	cmd := exec.CommandContext(t.Context(), pod.Binary(t), "maintenance", "on")
@@ -205,7 +195,7 @@ func TestTheSwitchIsThrownFromAScript(t *testing.T) {
 func TestAServerThatIsNoPodIsNotBelieved(t *testing.T) {
 	for _, body := range []string{`{"status":"ok"}`, `{}`, `null`, `[]`, `up`, ``} {
 		address := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) })
-		for _, args := range [][]string{{"maintenance", "on"}, {"maintenance", "status"}, {"fleet"}} {
+		for _, args := range [][]string{{"maintenance", "on", "--wait", "0"}, {"maintenance", "status"}, {"fleet", "--wait", "0"}} {
 			cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
 			cmd.Env = []string{"API_URL=" + address}
 			out, err := cmd.CombinedOutput()

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 	"go.uber.org/zap/zapcore"
@@ -26,25 +27,29 @@ import (
 )
 
 // config is everything that the environment says. This file is the only one that
-// reads it. An empty variable is one that is not set.
+// reads it. White space around a variable is taken off; one that is empty then is
+// one that is not set.
 type config struct {
-	DatabaseURL       databaseURL  `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
-	ListenDatabaseURL databaseURL  `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
-	ListenAddr        address      `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
-	PodName           podName      `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
-	SettingsTTL       ttl          `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; 50ms to 1h (default 10s)"`
-	MaintenanceMode   *onOff       `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
-	MaxStaleness      staleness    `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
-	LastGoodFile      filePath     `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
-	AdminTokens       httpx.Tokens `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; none: no admin API"`
-	UpstreamURL       upstreamURL  `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
-	AdminListenAddr   address      `env:"ADMIN_LISTEN_ADDR" help:"where to serve the admin API and the metrics on a line of their own, away from the public one (default: on LISTEN_ADDR)"`
-	MaxConnections    connections  `env:"MAX_CONNECTIONS" help:"how many connections LISTEN_ADDR takes at once; needs ADMIN_LISTEN_ADDR (default 10000 with it, else no limit)"`
-	CORSOrigins       origins      `env:"CORS_ORIGINS" help:"origins whose scripts may read our own answers, comma-separated, such as https://shop.example, or * for any (default: none)"`
-	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
-	Migrate           migrateMode  `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
-	LogLevel          logLevel     `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
-	LogFormat         logFormat    `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
+	DatabaseURL       databaseURL   `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
+	ListenDatabaseURL databaseURL   `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
+	ListenAddr        address       `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
+	PodName           podName       `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
+	SettingsTTL       ttl           `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; 50ms to 1h (default 10s)"`
+	MaintenanceMode   *onOff        `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
+	MaxStaleness      staleness     `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
+	LastGoodFile      filePath      `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
+	AdminTokens       []httpx.Token `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; without any token, here or in ADMIN_TOKENS_FILE, there is no admin API"`
+	AdminTokensFile   string        `env:"ADMIN_TOKENS_FILE" help:"a file of lines name:role:digest[:end], as api token new prints them; read again when its content changes (default: none)"`
+	TLSCertFile       string        `env:"TLS_CERT_FILE" help:"a certificate and its chain, PEM: serve HTTPS, also HTTP/2; read again when its content changes (default: plain HTTP)"`
+	TLSKeyFile        string        `env:"TLS_KEY_FILE" help:"the key of TLS_CERT_FILE, PEM"`
+	UpstreamURL       upstreamURL   `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
+	AdminListenAddr   address       `env:"ADMIN_LISTEN_ADDR" help:"where to serve the admin API and the metrics on a line of their own, away from the public one (default: on LISTEN_ADDR)"`
+	MaxConnections    connections   `env:"MAX_CONNECTIONS" help:"how many connections LISTEN_ADDR takes at once; needs ADMIN_LISTEN_ADDR (default 10000 with it, else no limit)"`
+	CORSOrigins       origins       `env:"CORS_ORIGINS" help:"origins whose scripts may read our own answers, comma-separated, such as https://shop.example, or * for any (default: none)"`
+	TrustedProxies    prefixes      `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For and Forwarded are believed"`
+	Migrate           migrateMode   `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
+	LogLevel          logLevel      `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
+	LogFormat         logFormat     `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
 }
 
 // defaultMaxConnections is MAX_CONNECTIONS beside an ADMIN_LISTEN_ADDR.
@@ -71,6 +76,13 @@ type (
 
 var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[databaseURL](): func(s string) (any, error) {
+		misplaced := isUnseen
+		if !strings.HasPrefix(s, "postgres://") && !strings.HasPrefix(s, "postgresql://") {
+			misplaced = func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) } // words are apart, and values may hold anything
+		}
+		if strings.ContainsFunc(s, misplaced) {
+			return nil, errors.New("has white space or an invisible character inside; a URL takes %20 for a space")
+		}
 		// The library's own error may quote the URL, and with it the password.
 		if _, err := settings.PoolConfig(s, ""); err != nil {
 			return nil, errors.New("is neither a URL such as postgres://user:password@host:5432/database nor key=value words such as host=/run/postgresql dbname=platform")
@@ -121,8 +133,11 @@ var parsers = map[reflect.Type]env.ParserFunc{
 		}
 		return nil, fmt.Errorf("%q is neither true nor false", s)
 	},
-	reflect.TypeFor[httpx.Tokens](): func(s string) (any, error) { return httpx.ParseTokens(s) },
+	reflect.TypeFor[[]httpx.Token](): func(s string) (any, error) { return httpx.ParseTokens(s) },
 	reflect.TypeFor[upstreamURL](): func(s string) (any, error) {
+		if strings.ContainsFunc(s, isUnseen) {
+			return nil, errors.New("has white space or an invisible character inside; a URL takes %20 for a space")
+		}
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 			return nil, errors.New("is not a URL such as http://platform:3000, without user and password")
@@ -131,7 +146,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	},
 	reflect.TypeFor[apiToken](): func(s string) (any, error) {
 		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, errors.New("is not one token of visible ASCII")
+			return nil, errors.New("is not one token of visible ASCII: it has white space or another character inside that no token has")
 		}
 		return apiToken(s), nil
 	},
@@ -184,13 +199,31 @@ func oneOf[T ~string](words ...string) env.ParserFunc {
 	}
 }
 
-// readConfig reads the environment. Its error is one line that names the
-// variable.
+// isSpace reports whether a character is white space, or the mark that some
+// editors put before a file's text.
+func isSpace(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
+
+// isUnseen reports whether a character cannot be seen on a screen.
+func isUnseen(r rune) bool { return isSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
+
+// parse reads variables into a struct. Its error is one line that names each
+// variable that is wrong.
+func parse[T any](environment map[string]string) (c T, err error) {
+	trimmed := map[string]string{}
+	for name, value := range environment {
+		trimmed[name] = strings.TrimFunc(value, isSpace) // a secret's file ends with a newline
+	}
+	if err := env.ParseWithOptions(&c, env.Options{Environment: trimmed, FuncMap: parsers}); err != nil {
+		return c, errors.New(explain(reflect.TypeFor[T](), err))
+	}
+	return c, nil
+}
+
+// readConfig reads the environment of serve and migrate.
 func readConfig(environment map[string]string) (config, error) {
-	var c config
-	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
+	c, err := parse[config](environment)
 	if err != nil {
-		return config{}, errors.New(explain(reflect.TypeFor[config](), err))
+		return config{}, err
 	}
 	if c.DatabaseURL == "" {
 		return config{}, errors.New("DATABASE_URL is required: the service never invents a database of its own")
@@ -198,6 +231,9 @@ func readConfig(environment map[string]string) (config, error) {
 	if c.MaxStaleness != 0 && time.Duration(c.MaxStaleness) < 2*time.Duration(c.SettingsTTL) {
 		return config{}, fmt.Errorf("MAX_STALENESS is %v, and must be at least twice SETTINGS_TTL, which is %v",
 			time.Duration(c.MaxStaleness), time.Duration(c.SettingsTTL))
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		return config{}, errors.New("TLS_CERT_FILE and TLS_KEY_FILE are needed both, or neither for plain HTTP")
 	}
 	switch {
 	case c.AdminListenAddr == "" && c.MaxConnections != 0:
@@ -242,19 +278,10 @@ func variable(field reflect.StructField) string {
 // clientConfig is what the commands that speak to a running pod need.
 type clientConfig struct {
 	APIURL   upstreamURL `env:"API_URL" envDefault:"http://localhost:8080" help:"a pod, or what balances them (default http://localhost:8080)"`
-	APIToken apiToken    `env:"API_TOKEN" help:"one of ADMIN_TOKENS' tokens, by itself"`
+	APIToken apiToken    `env:"API_TOKEN" help:"an admin token, by itself"`
 }
 
 type apiToken string
-
-func readClientConfig(environment map[string]string) (clientConfig, error) {
-	var c clientConfig
-	err := env.ParseWithOptions(&c, env.Options{Environment: environment, FuncMap: parsers})
-	if err != nil {
-		return clientConfig{}, errors.New(explain(reflect.TypeFor[clientConfig](), err))
-	}
-	return c, nil
-}
 
 // describeConfig prints a line for each variable of a config.
 func describeConfig(w io.Writer, of reflect.Type) {

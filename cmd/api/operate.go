@@ -32,6 +32,8 @@ type operator struct {
 	stdout, stderr io.Writer
 	wait           time.Duration
 	asJSON         bool
+	insecure       bool
+	noted          map[string]bool // what stderr has been told of answers that were not taken
 }
 
 // operate runs maintenance and fleet, and returns the exit code.
@@ -40,7 +42,7 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if name == "maintenance" && len(args) > 0 {
 		name, args = name+" "+args[0], args[1:]
 	}
-	o := &operator{stdout: stdout, stderr: stderr}
+	o := &operator{stdout: stdout, stderr: stderr, noted: map[string]bool{}}
 	flags := flag.NewFlagSet("api "+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON")
@@ -68,9 +70,11 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if change != nil {
 		flags.Func("reason", "why, for the history", text(change, "reason"))
 	}
-	if name != "maintenance status" {
+	public := name == "maintenance status"
+	if !public {
 		o.wait = defaultWait
-		flags.Func("wait", fmt.Sprintf("how long to wait until every pod has it in force, such as 5s or 2m; 0: do not wait (default %v)", defaultWait), o.setWait)
+		flags.Func("wait", fmt.Sprintf("how long to ask again for a pod's answer, and then to wait until every pod has it in force, such as 5s or 2m; 0: ask once, and do not wait (default %v)", defaultWait), o.setWait)
+		flags.BoolVar(&o.insecure, "insecure", false, "send API_TOKEN by plain http to other machines too")
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -81,11 +85,16 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "api %s: does not understand %q\n", name, flags.Args())
 		return exitUsage
 	}
-	c, err := readClientConfig(environment())
+	c, err := parse[clientConfig](environment())
 	if err != nil {
 		return o.fail(err)
 	}
-	o.client = newClient(c)
+	if public {
+		c.APIToken = "" // it needs none, so it sends none
+	}
+	if o.client, err = newClient(c, o.insecure); err != nil {
+		return o.fail(err)
+	}
 	return run(ctx)
 }
 
@@ -104,20 +113,34 @@ func text(change map[string]any, field string) func(string) error {
 	return func(s string) error { change[field] = s; return nil }
 }
 
-// change makes a change of the maintenance, and waits for the fleet.
+// change makes a change of the maintenance, and waits for the fleet. It may be
+// made twice, for the second time changes nothing.
 func (o *operator) change(ctx context.Context, change map[string]any) int {
 	var done writeReport
-	err := o.call(ctx, http.MethodPut, "api/v1/admin/maintenance", nil, 0, change, &done)
+	began := time.Now()
+	unclear := false // one of the attempts may have made it
+	err := o.again(ctx, began.Add(o.wait), func() error {
+		done = writeReport{}
+		left := time.Until(began.Add(max(o.wait, requestTimeout)))
+		err := o.call(ctx, request{
+			method: http.MethodPut, path: "api/v1/admin/maintenance", body: change,
+			timeout: max(answerTimeout, min(requestTimeout, left)),
+		}, &done)
+		unclear = unclear || mayHaveWritten(err)
+		return err
+	})
 	refused, answered := errors.AsType[*refusal](err)
 	switch {
 	case err == nil:
 	case answered && refused.Revision > 0: // committed, but that pod could not confirm
 		done.Revision = refused.Revision
-		fmt.Fprintln(o.stderr, "api:", refused)
-	case answered:
+		fmt.Fprintln(o.stderr, "api:", plain(refused.Error()))
+	case unclear:
+		return o.fail(fmt.Errorf("it is not known whether the change was made: %w; it is safe to repeat", err))
+	case answered || errors.Is(err, errClearText):
 		return o.fail(err)
 	default:
-		return o.fail(fmt.Errorf("it is not known whether the change was made: %w; it is safe to repeat", err))
+		return o.fail(fmt.Errorf("nothing was changed: %w; it is safe to repeat", err))
 	}
 	if done.Fleet, err = o.await(ctx, done.Revision); err != nil {
 		done.Fleet.Unknown = err.Error()
@@ -130,10 +153,10 @@ func (o *operator) change(ctx context.Context, change map[string]any) int {
 	return o.conclude(fmt.Sprintf("maintenance is %s as of", state), done, done.Fleet)
 }
 
-// status prints the maintenance of one pod, which needs no token.
+// status prints the maintenance of one pod.
 func (o *operator) status(ctx context.Context) int {
 	var m maintenanceReport
-	if err := o.call(ctx, http.MethodGet, "api/v1/maintenance", nil, 0, nil, &m); err != nil {
+	if err := o.call(ctx, request{method: http.MethodGet, path: "api/v1/maintenance", timeout: requestTimeout}, &m); err != nil {
 		return o.fail(err)
 	}
 	if o.asJSON {
@@ -154,38 +177,45 @@ func (o *operator) fleet(ctx context.Context, revision int64) int {
 }
 
 // await asks until no pod is behind or the wait is over. Lost pods are not waited
-// for. A pod that cannot answer just now is asked again; if none ever does, that
-// is the error.
+// for. If no pod ever answers, the last failure to get an answer is the error.
 func (o *operator) await(ctx context.Context, revision int64) (fleetReport, error) {
-	query := url.Values{}
+	ask := request{method: http.MethodGet, path: "api/v1/admin/fleet", query: url.Values{}}
 	if revision > 0 {
-		query.Set("revision", strconv.FormatInt(revision, 10))
+		ask.query.Set("revision", strconv.FormatInt(revision, 10))
 	}
 	progress := progress{o.stderr}
 	defer progress.clear()
 	var last fleetReport
-	known := false
 	deadline := time.Now().Add(o.wait)
 	for {
+		began := time.Now()
 		var now fleetReport
-		err := o.call(ctx, http.MethodGet, "api/v1/admin/fleet", query, min(glance, time.Until(deadline)), nil, &now)
-		refused, answered := errors.AsType[*refusal](err)
-		if err == nil {
-			last, known = now, true
-			progress.show(now)
-		}
-		if err == nil && len(now.Behind) == 0 || answered && refused.Status < 500 || errors.Is(err, errNoPod) || ctx.Err() != nil || time.Now().After(deadline) {
-			if known {
-				err = nil
+		err := o.again(ctx, deadline, func() error {
+			now = fleetReport{}
+			left := time.Until(deadline)
+			ask.wait = max(0, min(glance, left))
+			ask.timeout = glance + answerTimeout
+			// Silence is cut short while there is time to ask another pod.
+			if left >= 3*glance {
+				ask.timeout = min(ask.timeout, left-glance)
 			}
+			return o.call(ctx, ask, &now)
+		})
+		switch {
+		case err == nil:
+			last = now
+			progress.show(now)
+		case last.whole(): // an older answer is better than none
+			progress.clear()
+			fmt.Fprintln(o.stderr, "api: the last answer was another:", plain(err.Error()))
+			return last, nil
+		default:
 			return last, err
 		}
-		if err != nil {
-			select {
-			case <-time.After(glance / 4):
-			case <-ctx.Done():
-			}
+		if len(now.Behind) == 0 || time.Until(deadline) <= 0 || ctx.Err() != nil {
+			return last, nil
 		}
+		rest(ctx, leastRest-time.Since(began)) // a pod that stops does not wait
 	}
 }
 
@@ -212,6 +242,6 @@ func (o *operator) print(v any) {
 }
 
 func (o *operator) fail(err error) int {
-	fmt.Fprintln(o.stderr, "api:", err)
+	fmt.Fprintln(o.stderr, "api:", plain(err.Error()))
 	return 1
 }

@@ -1,9 +1,6 @@
 package httpx
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -17,20 +14,18 @@ const (
 )
 
 // send is how every answer of our own goes out; the upstream's do not come by.
-func send(c echo.Context, status int, contentType string, body []byte) error {
+func send(c echo.Context, status int, contentType string, pieces ...[]byte) error {
 	noSniff(c)
-	sendPieces(c.Response(), status, contentType, body)
+	sendPieces(c.Response(), status, contentType, pieces...)
 	return nil
 }
 
 func sendJSON(c echo.Context, status int, contentType string, v any) error {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
+	body, err := encodeJSON(nil, v)
+	if err != nil {
+		return err
 	}
-	return send(c, status, contentType, body.Bytes())
+	return send(c, status, contentType, body)
 }
 
 // orNull is null in JSON for the zero time.

@@ -15,7 +15,7 @@ func TestTokensAreParsed(t *testing.T) {
 	}
 	tokens := testTokens(t)
 	for secret, want := range map[string]caller{
-		viewerToken: {"vera", viewer}, operatorToken: {"otto", operator}, adminToken: {"ada", administrator},
+		viewerToken: {name: "vera", role: viewer}, operatorToken: {name: "otto", role: operator}, adminToken: {name: "ada", role: administrator},
 	} {
 		if got, ok := tokens.find(secret); !ok || got != want {
 			t.Errorf("find = %v, %t, want %v", got, ok, want)
@@ -38,12 +38,12 @@ func TestRefusedTokensAreNamedAndNotShown(t *testing.T) {
 		good + ",bob:root:" + secret:         `token 2 ("bob"): the role must be`,
 		good + ",bob:Admin:" + secret:        `token 2 ("bob"): the role must be`,
 		"bob:" + secret + ":admin":           `token 1 ("bob"): the role must be`,
-		secret + ":admin:bob":                `token 1: the token must have at least 32 characters, it has 3`,
+		secret + ":admin:bob":                `token 1: the token must have 32 to 512 characters, it has 3`,
 		secret + ":bob:admin":                `token 1: the role must be`,
 		"bob!:admin:" + secret:               `token 1: the name must be`,
 		":admin:" + secret:                   `token 1: the name must be`,
-		"bob:admin:" + secret[:31]:           `token 1 ("bob"): the token must have at least 32 characters, it has 31`,
-		"bob:admin:":                         `token 1 ("bob"): the token must have at least 32 characters, it has 0`,
+		"bob:admin:" + secret[:31]:           `token 1 ("bob"): the token must have 32 to 512 characters, it has 31`,
+		"bob:admin:":                         `token 1 ("bob"): the token must have 32 to 512 characters, it has 0`,
 		"bob:admin:" + secret + " " + secret: `token 1 ("bob"): the token must be visible ASCII`,
 		"bob:admin:" + secret + "é":          `token 1 ("bob"): the token must be visible ASCII`,
 		good + ",ada:viewer:" + secret:       `token 2 ("ada"): the name is that of token 1 too`,

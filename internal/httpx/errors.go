@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -31,6 +32,7 @@ var (
 	repeatedField       = problemType{http.StatusBadRequest, "repeated-field", "The body has a field twice"}
 	badPreference       = problemType{http.StatusBadRequest, "bad-preference", "The preference cannot be used"}
 	badPrecondition     = problemType{http.StatusBadRequest, "bad-precondition", "The precondition cannot be used"}
+	tokenInURL          = problemType{http.StatusBadRequest, "token-in-url", "The address holds a token"}
 	unauthorized        = problemType{http.StatusUnauthorized, "unauthorized", "A valid token is needed"}
 	forbidden           = problemType{http.StatusForbidden, "forbidden", "The token's role does not suffice"}
 	notFound            = problemType{http.StatusNotFound, "not-found", "There is nothing here"}
@@ -43,6 +45,8 @@ var (
 	bodyTooLarge        = problemType{http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large"}
 	unsupportedMedia    = problemType{http.StatusUnsupportedMediaType, "unsupported-media-type", "The body is not JSON"}
 	invalidField        = problemType{http.StatusUnprocessableEntity, "invalid-field", "A field breaks a rule"}
+	noSuchRevision      = problemType{http.StatusUnprocessableEntity, "no-such-revision", "There is no such revision yet"}
+	tooManyWaits        = problemType{http.StatusTooManyRequests, "too-many-waits", "Too many are waiting"}
 	callerLeft          = problemType{statusCallerLeft, "caller-left", "The caller went away"}
 	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
 	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
@@ -92,6 +96,8 @@ type problem struct {
 
 func (p *problem) Error() string { return p.Detail }
 
+func (p *problem) is(t problemType) bool { return p.Type == t.urn() }
+
 func invalid(field, why string) error { return &settings.InvalidError{Field: field, Why: why} }
 
 // problemOf is the one table from errors to problems. The specific comes before
@@ -103,6 +109,7 @@ func problemOf(err error) *problem {
 		wrong       *settings.InvalidError
 		kind        *settings.KindError
 		conflict    *settings.ConflictError
+		missing     *settings.NoSuchRevisionError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -123,6 +130,9 @@ func problemOf(err error) *problem {
 			p.Detail = fmt.Sprintf("%q does not exist, and If-Match asks that it does. To create it, leave If-Match out.", conflict.Key)
 		}
 		p.CurrentRevision = &conflict.Have
+	case errors.As(err, &missing):
+		p = noSuchRevision.because("There is no revision %d yet: the last one is %d. Ask about one that a write has answered with, or leave the revision out for the last one.", missing.Want, missing.Head)
+		p.CurrentRevision = &missing.Head
 	case errors.Is(err, settings.ErrFleetUnknown):
 		p = fleetUnknown.because("This pod cannot say which pods have it in force: the register of pods cannot be read, this pod cannot write to it, or the triggers are off. Try again; /readyz and the log say what is wrong.")
 		p.RetryAfter, p.cause = 1, err
@@ -157,11 +167,12 @@ func (s *Server) fail(err error, c echo.Context) {
 	}
 	p := problemOf(err)
 	p.Instance = pathOf(c.Request())
+	if p.CurrentRevision != nil {
+		p.Detail = cmp.Or(weakHint(c.Request().Header, *p.CurrentRevision), p.Detail)
+	}
 	switch {
-	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
-		s.log.Warn("denied", zap.String("caller", callerOf(c).name), zap.String("client_ip", c.RealIP()),
-			zap.String("method", c.Request().Method), zap.String("path", p.Instance),
-			zap.String("detail", p.Detail), logRequestID(c))
+	case p.is(unauthorized) || p.is(forbidden):
+		s.denied(c, p)
 	case p.cause != nil:
 		level := zapcore.WarnLevel
 		if p.Status == http.StatusInternalServerError {

@@ -29,6 +29,8 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		{&settings.KindError{Key: "k", Have: settings.KindBool, Want: settings.KindInt}, 409, "kind-mismatch", nil, ""},
 		{&settings.ConflictError{Key: "k", Have: 7}, 412, "precondition-failed", map[string]any{"current_revision": 7.0}, ""},
 		{&settings.ConflictError{Key: "k"}, 412, "precondition-failed", map[string]any{"current_revision": 0.0}, ""},
+		{&settings.NoSuchRevisionError{Want: 9, Head: 7}, 422, "no-such-revision", map[string]any{"current_revision": 7.0}, ""},
+		{fmt.Errorf("%w: %w", settings.ErrFleetUnknown, driver), 503, "fleet-unknown", map[string]any{"retry_after": 1.0}, "warn"},
 		{settings.ErrNotFound, 404, "no-such-setting", nil, ""},
 		{settings.ErrMayNotCreate, 403, "forbidden", map[string]any{"required_role": "admin"}, ""},
 		{fmt.Errorf("%w: %w", settings.ErrLocked, driver), 503, "setting-locked", map[string]any{"retry_after": 1.0}, "warn"},

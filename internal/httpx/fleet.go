@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -68,8 +69,18 @@ func (s *Server) fleet(c echo.Context) error {
 		revision = settings.Revision(n)
 	}
 	wait, asked := c.Get(waitKey).(time.Duration)
-	f, err := s.awaitFleet(c, revision, wait)
-	if err != nil {
+	if wait > 0 {
+		giveBack, err := s.waits.report(callerOf(c).name)
+		if err != nil {
+			return err
+		}
+		defer giveBack()
+	}
+	f, err := s.awaitFleet(c, s.engine.AwaitFleet, revision, wait)
+	switch {
+	case c.Request().Context().Err() != nil:
+		return callerLeft.because("The caller went away while it waited.")
+	case err != nil:
 		return err
 	}
 	if asked && f.Converged {
@@ -80,30 +91,52 @@ func (s *Server) fleet(c echo.Context) error {
 
 // answerWrite answers a write that is committed, with who has it in force: at
 // once, or, where the caller prefers to wait, when the fleet has it or the wait
-// is over. 202 says that some pod may still be serving the old state. answer
+// is over. 202 says that some pod may still be serving the old state, or that
+// nobody waited to find out. Whatever the report, the write is not refused. answer
 // makes the body; note is for people.
 func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revision, answer func(fleet fleetJSON, note string) any) error {
 	wait, asked := c.Get(waitKey).(time.Duration)
-	f, err := s.awaitFleet(c, revision, wait)
+	crowded := false
+	if wait > 0 {
+		if giveBack, ok := s.waits.write(); ok {
+			defer giveBack()
+		} else {
+			wait, crowded = 0, true
+		}
+	}
+	f, err := s.awaitFleet(c, s.engine.AwaitWrite, revision, wait)
 	if err != nil {
 		s.log.Warn("the fleet's state is unknown", zap.Int64("revision", int64(revision)), zap.Error(err), logRequestID(c))
 	}
 	fleet := fleetOf(f, err)
-	note := ""
-	switch {
-	case !asked:
-	case fleet.Converged:
+	if asked && fleet.Converged && !crowded {
 		waited(c, wait)
-	default:
+	} else if asked {
 		status = http.StatusAccepted
-		note = fmt.Sprintf("The change is committed as revision %d and stands. ", revision) + stragglers(fleet)
 	}
-	return sendJSON(c, status, typeJSON, answer(fleet, note))
+	return sendJSON(c, status, typeJSON, answer(fleet, noteOf(revision, fleet, err, asked, crowded)))
+}
+
+// noteOf says in words what a write's answer is not to leave to be guessed.
+func noteOf(revision settings.Revision, fleet fleetJSON, err error, asked, crowded bool) string {
+	stands := fmt.Sprintf("The change is committed as revision %d and stands. ", revision)
+	lost, ok := errors.AsType[*settings.NoSuchRevisionError](err)
+	switch {
+	case ok:
+		return fmt.Sprintf("The change was committed as revision %d, but the database's last one is %d now: a failover may have lost the change. Read it again.", revision, lost.Head)
+	case crowded:
+		return stands + fmt.Sprintf("It was not waited for: %d writes wait on this pod already. GET /api/v1/admin/fleet?revision=%d says which pods have it in force.", maxWriteWaits, revision)
+	case asked && !fleet.Converged:
+		return stands + stragglers(fleet)
+	}
+	return ""
 }
 
 // awaitFleet ends with the wait, when the caller goes away, and when the pod
 // stops: the drain is shorter than a wait may be.
-func (s *Server) awaitFleet(c echo.Context, revision settings.Revision, wait time.Duration) (settings.Fleet, error) {
+func (s *Server) awaitFleet(c echo.Context, report func(context.Context, settings.Revision) (settings.Fleet, error),
+	revision settings.Revision, wait time.Duration,
+) (settings.Fleet, error) {
 	_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(wait + answerTimeout))
 	ctx, cancel := context.WithTimeout(c.Request().Context(), wait)
 	defer cancel()
@@ -114,7 +147,7 @@ func (s *Server) awaitFleet(c echo.Context, revision settings.Revision, wait tim
 		case <-ctx.Done():
 		}
 	}()
-	return s.engine.AwaitFleet(ctx, revision)
+	return report(ctx, revision)
 }
 
 // waited tells the caller that the wait was long enough.

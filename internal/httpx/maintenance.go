@@ -27,8 +27,7 @@ type maintenanceJSON struct {
 	Until      *time.Time `json:"until"`
 }
 
-func maintenanceOf(m *settings.Maintenance) maintenanceJSON {
-	now := time.Now()
+func maintenanceOf(m *settings.Maintenance, now time.Time) maintenanceJSON {
 	return maintenanceJSON{
 		Active: m.Active(now), Enabled: m.Enabled, ReadOnly: m.ReadOnly, Message: m.Message,
 		RetryAfter: int64(cmp.Or(m.RetryAfter, settings.DefaultRetryAfter) / time.Second),
@@ -40,7 +39,11 @@ func maintenanceOf(m *settings.Maintenance) maintenanceJSON {
 // maintenance is public. It has no ETag: the clock alone can change it.
 func (s *Server) maintenance(c echo.Context) error {
 	noStore(c)
-	return sendJSON(c, http.StatusOK, typeJSON, maintenanceOf(s.engine.Maintenance()))
+	body, err := s.status.at(time.Now(), s.engine.Maintenance)
+	if err != nil {
+		return err
+	}
+	return send(c, http.StatusOK, typeJSON, body)
 }
 
 func (s *Server) adminMaintenance(c echo.Context) error {
@@ -48,7 +51,7 @@ func (s *Server) adminMaintenance(c echo.Context) error {
 	return sendJSON(c, http.StatusOK, typeJSON, struct {
 		maintenanceJSON
 		Revision settings.Revision `json:"revision"`
-	}{maintenanceOf(snapshot.Maintenance()), snapshot.Revision()})
+	}{maintenanceOf(snapshot.Maintenance(), time.Now()), snapshot.Revision()})
 }
 
 // putMaintenance replaces the maintenance: what is left out is cleared.
@@ -73,7 +76,7 @@ func (s *Server) putMaintenance(c echo.Context) error {
 			Maintenance maintenanceJSON   `json:"maintenance"`
 			Fleet       fleetJSON         `json:"fleet"`
 			Note        string            `json:"note,omitempty"`
-		}{revision, maintenanceOf(stands), fleet, note}
+		}{revision, maintenanceOf(stands, time.Now()), fleet, note}
 	})
 }
 

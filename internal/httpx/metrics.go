@@ -16,6 +16,10 @@ type metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	rejections prometheus.Counter
+	denied     *prometheus.CounterVec
+
+	waits        *prometheus.GaugeVec
+	waitsRefused *prometheus.CounterVec
 
 	publicConnections, adminConnections atomic.Int64 // open now, by line
 }
@@ -33,6 +37,22 @@ func newMetrics(c Config) *metrics {
 		rejections: f.NewCounter(prometheus.CounterOpts{
 			Name: "http_gate_rejections_total", Help: "Requests that the gate turned away, those asked about at /gate included.",
 		}),
+		waits: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_fleet_waits", Help: "Requests with Prefer: wait that wait for the fleet now, by kind: report or write.",
+		}, []string{"kind"}),
+		waitsRefused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_fleet_waits_refused_total", Help: "Requests that were not let wait because too many did, by kind: report (answered 429) or write (made, and answered 202 at once).",
+		}, []string{"kind"}),
+		denied: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_denied_total", Help: "Requests denied, by reason: missing (there is no token), invalid (it is not valid), role (it does not suffice).",
+		}, []string{"reason"}),
+	}
+	for _, reason := range denialReasons {
+		m.denied.WithLabelValues(reason) // so that the first one is an increase
+	}
+	for _, kind := range []string{reportWait, writeWait} {
+		m.waits.WithLabelValues(kind)
+		m.waitsRefused.WithLabelValues(kind)
 	}
 	for name, open := range map[string]*atomic.Int64{"public": &m.publicConnections, "admin": &m.adminConnections} {
 		if name == "admin" && !c.AdminLine {
@@ -49,6 +69,13 @@ func newMetrics(c Config) *metrics {
 		}, func() float64 { return float64(c.MaxConnections) })
 	}
 	return m
+}
+
+// countProblems measures what readyz lists besides the engine's own problems.
+func countProblems(r prometheus.Registerer, problems func() []string) {
+	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "http_problems", Help: "Problems with the tokens file and the TLS certificate, as /readyz lists them.",
+	}, func() float64 { return float64(len(problems())) })
 }
 
 // knownMethods bound the label; callers may make up methods.

@@ -3,9 +3,7 @@ package httpx
 import (
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"runtime/debug"
 	"time"
@@ -37,7 +35,8 @@ func logRequestID(c echo.Context) zap.Field { return zap.String("request_id", re
 
 const quietKey = "quiet"
 
-// quiet marks routes that are asked all the time: logged at debug level only.
+// quiet marks routes that are asked all the time: logged at debug level only. So
+// are requests that are denied, which have a line of their own.
 func quiet(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		c.Set(quietKey, true)
@@ -62,7 +61,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				return
 			}
 			fields := []zap.Field{
-				zap.String("method", c.Request().Method), zap.String("path", pathOf(c.Request())),
+				zap.String("method", methodOf(c.Request())), zap.String("path", pathOf(c.Request())),
 				zap.String("route", c.Path()), zap.Int("status", c.Response().Status),
 				zap.Duration("duration", took), zap.Int64("bytes", c.Response().Size),
 				zap.String("client_ip", c.RealIP()), logRequestID(c),
@@ -118,17 +117,4 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
-}
-
-// clientIPs finds the caller's address: the peer's, unless the peer is trusted,
-// and then the last one in X-Forwarded-For that is not.
-func clientIPs(trusted []netip.Prefix) echo.IPExtractor {
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range trusted {
-		p = p.Masked()
-		options = append(options, echo.TrustIPRange(&net.IPNet{
-			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
-		}))
-	}
-	return echo.ExtractIPFromXFFHeader(options...)
 }

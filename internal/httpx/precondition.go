@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -86,6 +87,24 @@ func conditionOf(h http.Header) (c settings.Condition, err error) {
 		}
 	}
 	return c, nil
+}
+
+// weakHint says why weak tags in If-Match are no good for a setting that is at
+// this revision; "" if they are not why the write was refused. A proxy has made
+// them of ours, and reading again brings the like.
+func weakHint(h http.Header, current settings.Revision) string {
+	tags, _, _ := parseTags(joined(h, headerIfMatch))
+	isWeak := func(tag entityTag) bool { return tag.weak }
+	strong := entityTag{opaque: strconv.FormatInt(int64(current), 10)}
+	if current == 0 || !slices.ContainsFunc(tags, isWeak) || slices.Contains(tags, strong) {
+		return ""
+	}
+	remedy := "Read the setting again and send its tag without W/"
+	if slices.Contains(tags, entityTag{weak: true, opaque: strong.opaque}) {
+		remedy = "Send " + etag(current)
+	}
+	return "If-Match has a weak tag, W/…, and weak tags never match (RFC 9110, 13.1.1). Our tags are strong; a proxy that compresses answers, as nginx's gzip does, makes them weak. " +
+		remedy + ", or turn compression off for /api/."
 }
 
 func joined(h http.Header, name string) string { return strings.Join(h.Values(name), ",") }

@@ -3,6 +3,7 @@ package httpx
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -161,5 +162,57 @@ func TestAConditionOnASettingThatDoesNotExistComesBeforeItsKind(t *testing.T) {
 	})
 	if p := a.wantProblem(t, 422, "invalid-field"); p["field"] != "kind" {
 		t.Errorf("to create without a kind: %s", a.body)
+	}
+}
+
+// A proxy that compresses makes our tags weak, and weak tags never match.
+func TestWeakTagsAreExplained(t *testing.T) {
+	s := serve(t, nil)
+	tag := s.put(t, "settings/k", `{"kind":"int","value":0}`).header.Get("ETag")
+	for _, method := range []string{"PUT", "DELETE"} {
+		for _, test := range []struct {
+			key   string
+			match []string
+			says  string // "": nothing of weak tags
+		}{
+			{"k", []string{"W/" + tag}, "Send " + tag + ", or turn compression off for /api/."},
+			{"k", []string{`W/"998", W/"abc"`, "W/" + tag}, "Send " + tag + ","},
+			{"k", []string{`"999", W/` + tag}, "Send " + tag + ","},
+			{"k", []string{`W/"999"`}, "Read the setting again and send its tag without W/"},
+			{"k", []string{`"999"`}, ""},
+			{"absent", []string{`W/"1"`}, ""},
+		} {
+			a := s.do(t, request{
+				method: method, path: "/api/v1/admin/settings/" + test.key, token: adminToken,
+				body: map[string]string{"PUT": `{"kind":"int","value":1}`}[method], header: http.Header{"If-Match": test.match},
+			})
+			detail := a.wantProblem(t, 412, "precondition-failed")["detail"].(string)
+			if !strings.Contains(detail, test.says) || strings.Contains(detail, "weak tags never match") != (test.says != "") {
+				t.Errorf("%s %s, If-Match %q: %s", method, test.key, test.match, detail)
+			}
+		}
+		// It is not the weak tag that stands in the way.
+		a := s.do(t, request{
+			method: method, path: "/api/v1/admin/settings/k", token: adminToken, body: map[string]string{"PUT": `{"value":1}`}[method],
+			header: http.Header{"If-Match": {"W/" + tag + ", " + tag}, "If-None-Match": {"*"}},
+		})
+		if detail := a.wantProblem(t, 412, "precondition-failed")["detail"].(string); strings.Contains(detail, "weak") {
+			t.Errorf("%s with If-None-Match: %s", method, detail)
+		}
+	}
+	// In a list, a strong one that matches is enough.
+	a := s.do(t, request{
+		method: "PUT", path: "/api/v1/admin/settings/k", token: adminToken, body: `{"value":1}`,
+		header: http.Header{"If-Match": {`W/"1", ` + tag}},
+	})
+	if a.status != 200 {
+		t.Fatalf("PUT with a list: %d %s", a.status, a.body)
+	}
+	a = s.do(t, request{
+		method: "DELETE", path: "/api/v1/admin/settings/k", token: adminToken,
+		header: http.Header{"If-Match": {"W/" + tag, a.header.Get("ETag")}},
+	})
+	if a.status != 200 {
+		t.Errorf("DELETE with a list: %d %s", a.status, a.body)
 	}
 }

@@ -1,13 +1,10 @@
 package httpx
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"path"
-	"slices"
 
 	"github.com/labstack/echo/v4"
 	"go.uber.org/zap"
@@ -19,10 +16,9 @@ import (
 func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
 	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel)
 	proxy := &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { s.rewrite(r, upstream) },
-		Transport:      upstreamTransport(),
-		ModifyResponse: onlyWebsockets,
-		ErrorLog:       log,
+		Rewrite:   func(r *httputil.ProxyRequest) { s.rewrite(r, upstream) },
+		Transport: upstreamTransport(),
+		ErrorLog:  log,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			w.(*passage).err = err
 		},
@@ -31,6 +27,10 @@ func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
 		r := c.Request()
 		if r.Method == http.MethodConnect || r.Method == "PRI" || r.URL.Opaque != "" { // PRI: the preface of HTTP/2
 			return methodNotAllowed.because("This is no proxy to other hosts: it passes requests on to the platform, and no tunnels.")
+		}
+		if s.tokens.in(r.RequestURI) || s.tokens.in(r.Host) {
+			r.URL = &url.URL{Path: "/"} // nor may the log, and the problem itself
+			return tokenInURL.because("The address holds a token of the admin API, so the request was not passed on. Send tokens in the header Authorization only. Addresses are logged on their way: replace this token.")
 		}
 		narrowUpgrade(r)
 		body, _ := r.Body.(*incoming)
@@ -67,46 +67,14 @@ func narrowUpgrade(r *http.Request) {
 	r.Header.Del("HTTP2-Settings")
 }
 
-// onlyWebsockets refuses an upstream's change of protocol that nobody asked for.
-func onlyWebsockets(r *http.Response) error {
-	if r.StatusCode != http.StatusSwitchingProtocols || r.Request.Header.Get("Upgrade") == "websocket" {
-		return nil
-	}
-	_ = r.Body.Close()
-	return errors.New("the upstream changed the protocol, and was not asked to")
-}
-
 // rewrite makes the upstream's request of the caller's.
 func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // also what Go cannot parse
 	r.Out.URL.User = nil                   // from http://user:password@host/, which would become a header
 	r.SetURL(upstream)
 	r.Out.Host = r.In.Host
-	if _, ours := s.bearer(r.In.Header); ours {
-		r.Out.Header.Del("Authorization") // our tokens are none of the upstream's business
-	}
-	trusted := s.trusts(r.In.RemoteAddr)
-	if trusted {
-		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
-	}
-	r.SetXForwarded()
-	if !trusted {
-		r.Out.Header.Del("X-Real-Ip")
-	} else {
-		for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
-			if said := r.In.Header[name]; said != nil {
-				r.Out.Header[name] = said
-			}
-		}
-	}
-	r.Out.Header.Set(echo.HeaderXRequestID, r.In.Header.Get(echo.HeaderXRequestID)) // Connection may have named it
-}
-
-func (s *Server) trusts(peer string) bool {
-	address, err := netip.ParseAddrPort(peer)
-	return err == nil && slices.ContainsFunc(s.trusted, func(p netip.Prefix) bool {
-		return p.Contains(address.Addr().Unmap())
-	})
+	s.tokens.strip(r.Out.Header)
+	proxies(s.trusted).forward(r.Out.Header, r.In)
 }
 
 // ownPathsStay keeps our own paths, and the tokens sent to them, from the

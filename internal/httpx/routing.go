@@ -17,7 +17,7 @@ type line struct{ *echo.Echo }
 func (s *Server) newLine() line {
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard) // ours is the one log
-	e.IPExtractor = clientIPs(s.trusted)
+	e.IPExtractor = proxies(s.trusted).clientIP
 	e.HTTPErrorHandler = s.fail
 	e.Use(requestID, s.observe, s.recovered)
 	return line{e}
@@ -89,6 +89,11 @@ func keyOf(c echo.Context) string {
 	}
 	return key
 }
+
+// maxMethod is the most of a request's method that is logged.
+const maxMethod = 32
+
+func methodOf(r *http.Request) string { return r.Method[:min(len(r.Method), maxMethod)] }
 
 // maxPath is the most of a request's path that is repeated in answers and logs.
 const maxPath = 256

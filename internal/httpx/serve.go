@@ -46,7 +46,13 @@ func (s *Server) Serve(ctx context.Context, lines Lines) error {
 	serve := func(l net.Listener, h http.Handler) {
 		server := s.httpServer(h)
 		servers = append(servers, server)
-		go func() { failed <- server.Serve(l) }()
+		go func() {
+			if server.TLSConfig == nil {
+				failed <- server.Serve(l)
+			} else {
+				failed <- server.ServeTLS(l, "", "")
+			}
+		}()
 	}
 	serve(newListener(lines.Public, s.maxConnections, &s.metrics.publicConnections, s.draining), s.public)
 	if lines.Admin != nil {
@@ -87,7 +93,7 @@ func (s *Server) Serve(ctx context.Context, lines Lines) error {
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel) // fails only for a level that does not exist
-	return &http.Server{
+	server := &http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            headerTimeout,
 		IdleTimeout:                  idleTimeout,
@@ -96,4 +102,8 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ConnContext:                  connectionOf,
 		DisableGeneralOptionsHandler: true, // OPTIONS * meets the gate too
 	}
+	if s.certificate != nil {
+		server.TLSConfig = s.certificate.Config()
+	}
+	return server
 }

@@ -18,13 +18,18 @@ type Config struct {
 	// Engine holds the settings. Required.
 	Engine *settings.Engine
 
-	// Tokens say who may call the admin API. Empty: there is none.
-	Tokens Tokens
+	// Tokens say who may call the admin API. Nil: there is none. The caller runs
+	// them.
+	Tokens *Tokens
+
+	// Certificate is for TLS, which the server then speaks alone. Nil: plain
+	// HTTP. The caller runs it.
+	Certificate *Certificate
 
 	// Upstream is the platform behind the gate. Nil: a landing page.
 	Upstream *url.URL
 
-	// TrustedProxies are the peers whose X-Forwarded-… headers are believed.
+	// TrustedProxies are the peers whose Forwarded and X-Forwarded-… are believed.
 	// Empty: nobody's.
 	TrustedProxies []netip.Prefix
 
@@ -53,17 +58,22 @@ type Config struct {
 
 // Server serves HTTP. Make one with [New].
 type Server struct {
-	engine   *settings.Engine
-	tokens   Tokens
-	trusted  []netip.Prefix
-	origins  Origins
-	pod      string
-	log      *zap.Logger
-	metrics  *metrics
-	door     *gate
-	public   line
-	admin    line          // none without Config.AdminLine
-	draining chan struct{} // closed when the drain begins
+	engine      *settings.Engine
+	tokens      *Tokens
+	certificate *Certificate
+	trusted     []netip.Prefix
+	origins     Origins
+	pod         string
+	log         *zap.Logger
+	metrics     *metrics
+	waits       *waits
+	encoded     encodings
+	status      encodedStatus
+	denials     denials
+	door        *gate
+	public      line
+	admin       line          // none without Config.AdminLine
+	draining    chan struct{} // closed when the drain begins
 
 	maxConnections int
 }
@@ -71,15 +81,21 @@ type Server struct {
 // New makes a server. It does no I/O and starts nothing.
 func New(c Config) *Server {
 	s := &Server{
-		engine:   c.Engine,
-		tokens:   c.Tokens,
-		trusted:  c.TrustedProxies,
-		origins:  c.Origins,
-		pod:      c.Pod,
-		log:      c.Log,
-		metrics:  newMetrics(c),
-		draining: make(chan struct{}),
+		engine:      c.Engine,
+		tokens:      c.Tokens,
+		certificate: c.Certificate,
+		trusted:     c.TrustedProxies,
+		origins:     c.Origins,
+		pod:         c.Pod,
+		log:         c.Log,
+		metrics:     newMetrics(c),
+		draining:    make(chan struct{}),
 	}
+	s.waits = newWaits(s.metrics)
+	if s.tokens == nil {
+		s.tokens, _ = LoadTokens(nil, "", nil) // fails on a file only
+	}
+	countProblems(c.Registry, s.problems)
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -154,6 +170,7 @@ func (s *Server) operating(l line, registry *prometheus.Registry) {
 		http.MethodGet: s.adminMaintenance,
 		http.MethodPut: allow(operator)(preference(s.putMaintenance)),
 	}.serve)
+	admin.handle("/whoami", get(whoami))
 	admin.handle("/fleet", get(preference(s.fleet)))
 	admin.handle("/settings/:key", methods{
 		http.MethodGet:    s.adminSetting,

@@ -30,51 +30,45 @@ func settingOf(s *settings.Setting) settingJSON {
 
 // settings lists what the caller may see, ordered by key.
 func (s *Server) settings(c echo.Context) error {
-	snapshot, err := s.snapshot()
+	encoding, err := s.encoding()
 	if err != nil {
 		return err
 	}
-	authorized := varies(c)
-	list := []settingJSON{}
-	for _, setting := range snapshot.All() {
-		if setting.Public || authorized {
-			list = append(list, settingOf(setting))
-		}
+	list := encoding.public
+	if varies(c) {
+		list = encoding.all
 	}
-	return sendTagged(c, snapshot.Revision(), struct {
-		Revision settings.Revision `json:"revision"`
-		Settings []settingJSON     `json:"settings"`
-	}{snapshot.Revision(), list})
+	return sendTagged(c, encoding.snapshot.Revision(), list)
 }
 
 // setting is one that the caller may see. To others a private one does not
 // exist.
 func (s *Server) setting(c echo.Context) error {
-	snapshot, err := s.snapshot()
+	encoding, err := s.encoding()
 	if err != nil {
 		return err
 	}
 	authorized := varies(c)
-	setting := snapshot.Lookup(keyOf(c))
+	row := encoding.row(keyOf(c))
 	switch {
-	case setting == nil && authorized:
+	case row == nil && authorized:
 		return settings.ErrNotFound
-	case !authorized && (setting == nil || !setting.Public):
+	case !authorized && (row == nil || !row.setting.Public):
 		return noSuchSetting.because("No public setting has this key. Check its spelling; with a token there may be more to see.")
 	}
-	return sendTagged(c, setting.Revision, settingOf(setting))
+	return sendTagged(c, row.setting.Revision, row.alone)
 }
 
 func (s *Server) adminSetting(c echo.Context) error {
-	snapshot, err := s.snapshot()
+	encoding, err := s.encoding()
 	if err != nil {
 		return err
 	}
-	setting := snapshot.Lookup(keyOf(c))
-	if setting == nil {
+	row := encoding.row(keyOf(c))
+	if row == nil {
 		return settings.ErrNotFound
 	}
-	return sendTagged(c, setting.Revision, settingOf(setting))
+	return sendTagged(c, row.setting.Revision, row.alone)
 }
 
 // putSetting changes a setting's value, which an operator may, or creates one
@@ -197,6 +191,14 @@ func (s *Server) snapshot() (*settings.Snapshot, error) {
 	return snapshot, nil
 }
 
+// encoding is the JSON of the current snapshot, once there is one.
+func (s *Server) encoding() (*encoding, error) {
+	if _, err := s.snapshot(); err != nil {
+		return nil, err
+	}
+	return s.encoded.of(s.engine.Current), nil
+}
+
 // varies tells caches that the answer depends on the token, and says whether
 // there is one.
 func varies(c echo.Context) (authorized bool) {
@@ -211,11 +213,15 @@ func varies(c echo.Context) (authorized bool) {
 }
 
 // sendTagged answers with the revision as ETag, or that it is the caller's
-// already.
-func sendTagged(c echo.Context, r settings.Revision, v any) error {
+// already: then nothing is encoded.
+func sendTagged(c echo.Context, r settings.Revision, pieces func() ([][]byte, error)) error {
 	c.Response().Header().Set(headerETag, etag(r))
 	if notModified(c, r) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return sendJSON(c, http.StatusOK, typeJSON, v)
+	body, err := pieces()
+	if err != nil {
+		return err
+	}
+	return send(c, http.StatusOK, typeJSON, body...)
 }

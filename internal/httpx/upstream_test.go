@@ -110,13 +110,15 @@ func TestAnUpstreamsEarlyAnswerDoesNotWaitForTheBody(t *testing.T) {
 }
 
 func TestAnUpstreamThatChangesTheProtocolUnaskedIsRefused(t *testing.T) {
-	s := serve(t, func(c *Config) {
-		c.Upstream = rawUpstream(t, func(conn net.Conn, r *bufio.Reader) {
-			fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tunnel\r\n\r\n")
-			_, _ = io.Copy(conn, r)
+	for _, header := range []string{"", "Connection: Upgrade\r\nUpgrade: tunnel\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\n"} {
+		s := serve(t, func(c *Config) {
+			c.Upstream = rawUpstream(t, func(conn net.Conn, r *bufio.Reader) {
+				fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s\r\n", header)
+				_, _ = io.Copy(conn, r)
+			})
 		})
-	})
-	s.get(t, "/", "").wantProblem(t, 502, "upstream-unreachable")
+		s.get(t, "/", "").wantProblem(t, 502, "upstream-unreachable")
+	}
 }
 
 func TestASilentUpstreamHasATimeLimit(t *testing.T) {

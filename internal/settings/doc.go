@@ -56,8 +56,9 @@
 //	join ──▶ read ──▶ acknowledge ──▶ … ──▶ check in, every TTL ──▶ leave
 //	         silent for three TTLs: lost       for 360: dropped
 //
-// [Engine.AwaitFleet] asks the register until each pod has a revision in force.
-// Nothing else waits for any of it.
+// [Engine.AwaitFleet] waits until each pod has a revision in force. One goroutine
+// looks at the register for all who wait, on a connection of its own, and each wait
+// believes only looks that began after it. Nothing else waits for any of it.
 //
 // # Guarantees
 //

@@ -89,6 +89,7 @@ type Engine struct {
 	listener  *listener                 // nil: none
 	poller    *poller
 	member    *member // nil: takes no part in the fleet
+	lookout   *lookout
 
 	mu       sync.Mutex
 	problems map[string]string // by topic; see problem
@@ -136,6 +137,7 @@ func New(c Config) (*Engine, error) {
 	e.metrics = newMetrics(e, c.Registerer)
 	e.member = newMember(e, c)
 	e.poller = newPoller(e)
+	e.lookout = newLookout(e)
 	if c.Listen != nil {
 		e.listener = newListener(e, c.Listen)
 	}
@@ -154,6 +156,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.lastGood != "" {
 		group.Go(func() error { e.keepLastGood(ctx); return nil })
 	}
+	group.Go(func() error { e.lookout.run(ctx); return nil })
 	group.Go(func() error {
 		if e.before != nil {
 			if err := e.before(ctx, e.reportSchema); err != nil {

@@ -51,9 +51,6 @@ type Fleet struct {
 	// gate. Never true while a pod may serve something older: not even if that
 	// pod is lost.
 	Converged bool
-
-	age    time.Duration // of the revision's commit
-	counts bool          // the triggers are on: a revision says what is in force
 }
 
 // Named lists the names of the pods in a state, once each.
@@ -75,106 +72,42 @@ func (p Pod) serving(older Revision) bool { return p.Revision < older && p.Close
 // the triggers are off, so that a revision says nothing.
 var ErrFleetUnknown = errors.New("it is not known which pods have it in force")
 
-// Fleet reports who has a revision in force; 0 is the last one. The error is
-// [ErrFleetUnknown], with as much of the report as there is.
+// NoSuchRevisionError: the database has no revision Want, its last one is Head.
+type NoSuchRevisionError struct{ Want, Head Revision }
+
+func (e *NoSuchRevisionError) Error() string {
+	return fmt.Sprintf("there is no revision %d: the last one is %d", e.Want, e.Head)
+}
+
+// Fleet reports who has a revision in force; 0 is the last one. The error is a
+// [*NoSuchRevisionError] or [ErrFleetUnknown], with as much of the report as
+// there is.
 func (e *Engine) Fleet(ctx context.Context, revision Revision) (Fleet, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %v", answerTimeout))
-	defer cancel()
-	f, err := e.readFleet(ctx, revision)
-	switch {
-	case err != nil:
-	case e.member == nil || e.problemWith("fleet"):
-		err = errors.New("this pod cannot report itself")
-	case !slices.ContainsFunc(f.Pods, func(p Pod) bool { return p.instance == e.member.instance }):
-		err = errors.New("this pod is not in the register yet")
-	case !f.counts:
-		err = ErrTriggersOff
+	w := e.lookout.enter(wait{revision: revision, hurried: true})
+	select {
+	case <-w.over:
+		return w.last.report(revision)
+	case <-ctx.Done():
+		e.lookout.leave(w)
+		return Fleet{Revision: revision}, fmt.Errorf("%w: %w", ErrFleetUnknown, context.Cause(ctx))
 	}
-	if err != nil {
-		f.Converged = false
-		return f, fmt.Errorf("%w: %w", ErrFleetUnknown, err)
-	}
-	return f, nil
 }
 
 // AwaitFleet waits until each pod has a revision in force, and returns the last
-// report: also where ctx ends first, which is no error; there is always one. Pods that were lost when
-// it began do not hold it up; those that are lost meanwhile do. The error is
-// [ErrFleetUnknown].
+// report. If ctx ends first, that is no error: there is always one report, for
+// which a look at the database may have to end first, in some seconds. Pods that
+// were lost when the wait began do not hold it up; those that are lost meanwhile
+// do. Errors are those of [Engine.Fleet]; a revision that does not exist is not
+// waited for.
 func (e *Engine) AwaitFleet(ctx context.Context, revision Revision) (Fleet, error) {
-	began := time.Now()
-	var writtenOff map[string]bool
-	for {
-		// The last look begins in time, and may end a little later.
-		f, err := e.Fleet(context.WithoutCancel(ctx), revision)
-		if err == nil && writtenOff == nil {
-			writtenOff = map[string]bool{}
-			for _, p := range f.Pods {
-				writtenOff[p.instance] = p.State == PodLost
-			}
-		}
-		if err == nil && !slices.ContainsFunc(f.Pods, func(p Pod) bool { return p.serving(f.Revision) && !writtenOff[p.instance] }) {
-			if f.Converged {
-				e.metrics.convergence.Observe(f.age.Seconds())
-			}
-			return f, nil
-		}
-		// Often at first, for most fleets take milliseconds.
-		wait := min(max(time.Since(began)/4, 3*time.Millisecond), 100*time.Millisecond)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return f, err
-		}
-	}
+	return e.lookout.await(ctx, wait{revision: revision})
 }
 
-// readFleet reads the register in one statement. It is never empty without an
-// error that matters: this pod is in it.
-func (e *Engine) readFleet(ctx context.Context, revision Revision) (Fleet, error) {
-	f := Fleet{Revision: revision, Converged: true}
-	rows, err := e.pool.Query(ctx, `
-		SELECT `+firingColumn+`, h.revision, clock_timestamp() - (SELECT c.at FROM public.settings_commits c WHERE c.revision = h.revision),
-		       f.instance::text, f.pod, f.state, coalesce(f.revision, 0), f.behind_for, f.applied_at, f.last_seen,
-		       f.started_at, f.closed_at, coalesce(f.source, ''), coalesce(f.listener, ''), f.build
-		  FROM (SELECT coalesce(nullif($1::bigint, 0), revision) AS revision FROM public.settings_head LIMIT 1) h, public.settings_fleet f
-		 ORDER BY f.pod, f.started_at`, revision)
-	if err != nil {
-		return f, fmt.Errorf("read the fleet: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var (
-			p                             Pod
-			age, behindFor                *time.Duration
-			appliedAt, lastSeen, closedAt *time.Time
-		)
-		err := rows.Scan(&f.counts, &f.Revision, &age, &p.instance, &p.Name, &p.State, &p.Revision, &behindFor, &appliedAt, &lastSeen,
-			&p.StartedAt, &closedAt, &p.Source, &p.Listener, &p.Build)
-		if err != nil {
-			return f, fmt.Errorf("read the fleet: %w", err)
-		}
-		f.age = orZero(age)
-		if now := e.Current(); e.member != nil && p.instance == e.member.instance && now.source == SourceDatabase && now.revision != p.Revision {
-			p.Revision, appliedAt = now.revision, nil // its acknowledgement is still under way
-		}
-		p.AppliedAt, p.LastSeen, p.ClosedAt = orZero(appliedAt), orZero(lastSeen), orZero(closedAt)
-		if p.Lag = max(0, int64(f.Revision-p.Revision)); p.Lag > 0 {
-			p.BehindFor = orZero(behindFor)
-		}
-		if p.State != PodLost { // the view compares with the last revision
-			p.State = PodCurrent
-			if p.Lag > 0 {
-				p.State = PodBehind
-			}
-		}
-		f.Converged = f.Converged && !p.serving(f.Revision)
-		f.Pods = append(f.Pods, p)
-	}
-	if err := rows.Err(); err != nil {
-		return f, fmt.Errorf("read the fleet: %w", err)
-	}
-	return f, nil
+// AwaitWrite is AwaitFleet for a revision that a write on this pod has returned
+// just now. Here a [*NoSuchRevisionError] means that a failover has lost the
+// commit.
+func (e *Engine) AwaitWrite(ctx context.Context, revision Revision) (Fleet, error) {
+	return e.lookout.await(ctx, wait{revision: revision, written: true})
 }
 
 func orZero[T any](p *T) (v T) {

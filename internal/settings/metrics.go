@@ -20,6 +20,7 @@ type metrics struct {
 	reconnects prometheus.Counter
 	delay      prometheus.Histogram
 
+	looks       *prometheus.CounterVec
 	convergence prometheus.Histogram
 	forgotten   prometheus.Counter
 }
@@ -105,6 +106,9 @@ func newMetrics(e *Engine, r prometheus.Registerer) *metrics {
 			Help:    "From COMMIT, by the database's clock, to in force on this pod, by its own.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
+		looks: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "settings_fleet_looks_total", Help: "Looks at the fleet's register for all who asked for a report meanwhile: ok or failed.",
+		}, []string{"result"}),
 		convergence: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "settings_fleet_convergence_seconds",
 			Help:    "From COMMIT until the whole fleet was known to have it in force, by the database's clock; of the commits that somebody waited for on this pod.",

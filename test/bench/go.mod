@@ -1,6 +1,6 @@
 module platform-settings/test/bench
 
-go 1.26.0
+go 1.26.8
 
 replace platform-settings => ../..
 

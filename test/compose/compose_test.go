@@ -177,3 +177,53 @@ func TestSecretsHaveNoDefault(t *testing.T) {
 		}
 	}
 }
+
+// fullVersion has as many numbers as a release of the image has, so that the tag
+// does not move from release to release; a digest may follow.
+var fullVersion = map[string]*regexp.Regexp{
+	"golang":   regexp.MustCompile(`^\d+\.\d+\.\d+(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?$`),
+	"caddy":    regexp.MustCompile(`^\d+\.\d+\.\d+(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?$`),
+	"postgres": regexp.MustCompile(`^\d+\.\d+(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?$`),
+}
+
+func TestEveryImageIsOfOneVersion(t *testing.T) {
+	var images []string
+	for _, service := range project(t).Services {
+		if service.Build == nil {
+			images = append(images, service.Image)
+		}
+	}
+	dockerfile, err := os.ReadFile(root + "/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllSubmatch(dockerfile, -1) {
+		if image := string(match[1]); image != "scratch" {
+			images = append(images, image)
+		}
+	}
+	if len(images) != 3 {
+		t.Errorf("the images are %v", images)
+	}
+	for _, image := range images {
+		name, version, _ := strings.Cut(image, ":")
+		if form := fullVersion[name]; form == nil || !form.MatchString(version) {
+			t.Errorf("%s is not pinned to a release", image)
+		}
+	}
+}
+
+func TestTheImageIsBuiltWithTheModulesGo(t *testing.T) {
+	module, err := os.ReadFile(root + "/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := regexp.MustCompile(`(?m)^go (\d+\.\d+\.\d+)$`).FindSubmatch(module)
+	dockerfile, err := os.ReadFile(root + "/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want == nil || !strings.Contains(string(dockerfile), "\nFROM golang:"+string(want[1])+"-") {
+		t.Errorf("go.mod has %q, and the Dockerfile another", want)
+	}
+}

@@ -1,0 +1,158 @@
+package httpx
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"platform-settings/internal/settings"
+)
+
+// encodings keeps the JSON of the newest snapshot that somebody has asked for.
+// Each setting is encoded once, whoever asks and however often the others
+// change, and its bytes are shared by all answers that hold it. So readers that
+// stop reading pin one copy between them. The zero value is ready for use.
+type encodings struct {
+	mu     sync.Mutex // not held while anything is encoded
+	newest *encoding
+}
+
+// of is the encoding of the current snapshot.
+func (e *encodings) of(current func() *settings.Snapshot) *encoding {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	snapshot := current() // under the lock, so that an older one never replaces a newer
+	if e.newest == nil || e.newest.snapshot != snapshot {
+		e.newest = newEncoding(snapshot, e.newest)
+	}
+	return e.newest
+}
+
+// encoding is the JSON of one snapshot. An answer takes from it only the bytes
+// that it sends: it must not keep the snapshot alive.
+type encoding struct {
+	snapshot    *settings.Snapshot
+	rows        []encodedRow // ordered by key
+	public, all func() ([][]byte, error)
+}
+
+type encodedRow struct {
+	setting *settings.Setting
+	json    *encodedSetting
+}
+
+// newEncoding takes over what has not changed since the one before, which may be
+// nil. A full read of the table makes every setting anew, so what counts is what
+// they hold.
+func newEncoding(snapshot *settings.Snapshot, before *encoding) *encoding {
+	e := &encoding{snapshot: snapshot}
+	for _, setting := range snapshot.All() {
+		row := encodedRow{setting, nil}
+		if old := before.row(setting.Key); old != nil && (old.setting == setting || *old.setting == *setting) {
+			row.json = old.json
+		} else {
+			row.json = new(encodedSetting)
+		}
+		e.rows = append(e.rows, row)
+	}
+	e.public = sync.OnceValues(func() ([][]byte, error) { return e.list(false) })
+	e.all = sync.OnceValues(func() ([][]byte, error) { return e.list(true) })
+	return e
+}
+
+// row finds a setting's; nil if there is none.
+func (e *encoding) row(key string) *encodedRow {
+	if e == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(e.rows, key, func(r encodedRow, key string) int { return strings.Compare(r.setting.Key, key) })
+	if !found {
+		return nil
+	}
+	return &e.rows[i]
+}
+
+// list is all settings, or the public ones, in pieces.
+func (e *encoding) list(private bool) ([][]byte, error) {
+	head := `{"revision":` + strconv.FormatInt(int64(e.snapshot.Revision()), 10) + `,"settings":[`
+	pieces, first := [][]byte{[]byte(head)}, 1
+	for _, row := range e.rows {
+		if !row.setting.Public && !private {
+			continue
+		}
+		b, err := row.json.of(row.setting)
+		if err != nil {
+			return nil, err
+		}
+		pieces = append(pieces, b[first:len(b)-1])
+		first = 0
+	}
+	return append(pieces, []byte("]}\n")), nil
+}
+
+// alone is one setting by itself.
+func (r *encodedRow) alone() ([][]byte, error) {
+	b, err := r.json.of(r.setting)
+	if err != nil {
+		return nil, err
+	}
+	return [][]byte{b[1:]}, nil
+}
+
+// encodedSetting is a setting's JSON between a comma and a newline: the list
+// takes it with the first and without the last, an answer of its own the other
+// way round.
+type encodedSetting struct {
+	once  sync.Once
+	bytes []byte
+	err   error
+}
+
+func (e *encodedSetting) of(s *settings.Setting) ([]byte, error) {
+	e.once.Do(func() {
+		b, err := encodeJSON([]byte{','}, settingOf(s))
+		e.bytes, e.err = bytes.Clone(b), err // the buffer is up to twice as large
+	})
+	return e.bytes, e.err
+}
+
+// encodedStatus keeps the JSON of the public status, which changes only with the
+// snapshot and with the window's beginning and end. The zero value is ready for
+// use.
+type encodedStatus struct {
+	mu       sync.Mutex
+	of       *settings.Maintenance
+	inWindow bool
+	bytes    []byte
+}
+
+// at is the status at now.
+func (e *encodedStatus) at(now time.Time, current func() *settings.Maintenance) ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m := current() // under the lock, so that an older one never replaces a newer
+	if inWindow := m.InWindow(now); e.of != m || e.inWindow != inWindow {
+		b, err := encodeJSON(nil, maintenanceOf(m, now))
+		if err != nil {
+			return nil, err
+		}
+		e.of, e.inWindow, e.bytes = m, inWindow, b
+	}
+	return e.bytes, nil
+}
+
+// encodeJSON appends a value's JSON and a newline.
+func encodeJSON(to []byte, v any) ([]byte, error) {
+	body := bytes.NewBuffer(to)
+	encoder := json.NewEncoder(body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode the answer: %w", err)
+	}
+	return body.Bytes(), nil
+}

@@ -1,0 +1,258 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// leastPause is between two looks, however many ask.
+	leastPause = 3 * time.Millisecond
+	// mostPause is between two looks at most while somebody waits, and at least
+	// after one that failed.
+	mostPause = 100 * time.Millisecond
+	// lookTimeout is for an answer on the connection that stands, and if that is
+	// dark for one on a new connection.
+	lookTimeout = 2 * answerTimeout
+	// idleTTLs is for how many TTLs nobody has asked when the connection is closed.
+	idleTTLs = 6
+)
+
+// lookout looks at the register for all who ask for a report on this pod. At most
+// one look is under way, on a connection of its own: however many wait, they cost
+// the database what one does, and take nothing from the writers' pool. Only
+// run looks; each wait sleeps until a look has decided it.
+type lookout struct {
+	engine *Engine
+	asked  chan struct{} // capacity 1: a level, not a queue
+
+	mu       sync.Mutex
+	running  bool
+	begun    int64 // looks, since the start
+	waits    map[*wait]bool
+	measured Revision // the last one whose convergence was
+
+	link // run's own
+}
+
+var errNotRunning = errors.New("this pod is starting or stopping")
+
+func newLookout(e *Engine) *lookout {
+	l := &lookout{engine: e, asked: make(chan struct{}, 1), waits: map[*wait]bool{}}
+	l.link = link{config: e.pool.Config().ConnConfig, connected: func(context.Context, *pgx.Conn) error { return nil }}
+	return l
+}
+
+// enter begins a wait. It is over at once while nobody runs who could look.
+func (l *lookout) enter(begun wait) *wait {
+	w := &begun
+	w.began, w.over = time.Now(), make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.after = l.begun
+	l.waits[w] = true
+	if !l.running {
+		l.abandon(w)
+	}
+	select {
+	case l.asked <- struct{}{}:
+	default:
+	}
+	return w
+}
+
+// await is a whole wait: until each pod has the revision, or ctx ends.
+func (l *lookout) await(ctx context.Context, begun wait) (Fleet, error) {
+	w := l.enter(begun)
+	select {
+	case <-w.over:
+	case <-ctx.Done():
+		l.hurry(w)
+		<-w.over
+	}
+	return w.last.report(w.revision)
+}
+
+// hurry ends a wait with the last look that it believes, or else with the next.
+func (l *lookout) hurry(w *wait) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.hurried = true; w.last != nil {
+		l.finish(w)
+	}
+}
+
+// leave gives a wait up.
+func (l *lookout) leave(w *wait) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waits, w)
+}
+
+// abandon ends a wait without another look. The caller holds the lock.
+func (l *lookout) abandon(w *wait) {
+	if w.last == nil {
+		w.last = &look{err: errNotRunning}
+	}
+	l.finish(w)
+}
+
+// finish ends a wait, once. The caller holds the lock.
+func (l *lookout) finish(w *wait) {
+	if l.waits[w] {
+		delete(l.waits, w)
+		close(w.over)
+	}
+}
+
+// run looks while somebody waits, until ctx ends.
+func (l *lookout) run(ctx context.Context) {
+	l.mu.Lock()
+	l.running = true
+	l.mu.Unlock()
+	defer l.end()
+	rested := time.After(0)
+	for {
+		var again, idle <-chan time.Time
+		switch age, waiting := l.youngest(); {
+		case waiting:
+			again = time.After(period(age))
+		case l.conn != nil:
+			idle = time.After(idleTTLs * l.engine.ttl)
+		}
+		select {
+		case <-again:
+		case <-l.asked:
+			if _, waiting := l.youngest(); !waiting { // it was answered meanwhile, or gave up
+				continue
+			}
+		case <-idle:
+			l.disconnect()
+			continue
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-rested:
+		case <-ctx.Done():
+			return
+		}
+
+		found, err := l.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.share(found)
+		rest := leastPause
+		if err != nil {
+			rest = mostPause
+		}
+		rested = time.After(rest)
+	}
+}
+
+// end answers those who still wait.
+func (l *lookout) end() {
+	l.mu.Lock()
+	l.running = false
+	for w := range l.waits {
+		l.abandon(w)
+	}
+	l.mu.Unlock()
+	l.disconnect()
+}
+
+// period is from one look to the next: short at first, because most fleets take
+// milliseconds. age is how long the youngest wait has lasted.
+func period(age time.Duration) time.Duration { return min(max(age/4, leastPause), mostPause) }
+
+// youngest is how long the wait has lasted that began last, if there is one.
+func (l *lookout) youngest() (age time.Duration, waiting bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for w := range l.waits {
+		if lasted := time.Since(w.began); !waiting || lasted < age {
+			age, waiting = lasted, true
+		}
+	}
+	return age, waiting
+}
+
+// look looks once. The error is the database's; what was found then says so too.
+func (l *lookout) look(ctx context.Context) (*look, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("no answer within %v", lookTimeout))
+	defer cancel()
+	found, commits := l.begin()
+	err := l.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error { return found.read(ctx, conn, commits) })
+	if err != nil {
+		found.err = fmt.Errorf("read the fleet: %w", err)
+		l.engine.metrics.looks.WithLabelValues("failed").Inc()
+		return found, err
+	}
+	found.judge(l.engine)
+	l.engine.metrics.looks.WithLabelValues("ok").Inc()
+	return found, nil
+}
+
+// begin numbers a look, which is for all who wait by now, and lists the commits
+// whose times they want to know.
+func (l *lookout) begin() (*look, []int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.asked: // by one of them
+	default:
+	}
+	wanted := map[Revision]bool{}
+	for w := range l.waits {
+		if w.wants() {
+			wanted[w.revision] = true
+		}
+	}
+	commits := make([]int64, 0, len(wanted))
+	for r := range wanted {
+		commits = append(commits, int64(r))
+	}
+	l.begun++
+	return &look{number: l.begun}, commits
+}
+
+// share gives a look to those who began to wait before it began, and ends the
+// waits that it decides.
+func (l *lookout) share(found *look) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var decided []*wait
+	for w := range l.waits {
+		if found.number > w.after && w.see(found) {
+			decided = append(decided, w)
+		}
+	}
+	l.measure(decided) // first: whoever has an answer is to find it in the metrics
+	for _, w := range decided {
+		l.finish(w)
+	}
+	if !found.at.IsZero() {
+		l.measured = min(l.measured, found.head) // the database may have gone back
+	}
+}
+
+// measure measures the convergence of each commit once, however many waited for
+// it. The caller holds the lock.
+func (l *lookout) measure(decided []*wait) {
+	converged := map[Revision]time.Duration{}
+	for _, w := range decided {
+		if took, ok := w.took(); ok && w.revision > l.measured {
+			converged[w.revision] = took
+		}
+	}
+	for r, took := range converged {
+		l.engine.metrics.convergence.Observe(took.Seconds())
+		l.measured = max(l.measured, r)
+	}
+}
