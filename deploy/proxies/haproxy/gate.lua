@@ -4,22 +4,18 @@
 local address = "http://127.0.0.1:8180/gate"
 local timeout = 5000 -- milliseconds
 
--- What the gate looks at besides the method.
-local told = {
-	"upgrade", "sec-websocket-key",
-	"x-http-method-override", "x-http-method", "x-method-override",
-}
+-- What belongs to the visitor's connection, and to a body that is not sent along.
+local left_out = { "connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding" }
 
 core.register_action("ask_the_gate", { "http-req" }, function(txn)
 	txn:set_var("txn.gate", 0)
 
-	local request = txn.http:req_get_headers()
-	local headers = { ["x-forwarded-method"] = { txn.sf:method() } }
-	for _, name in ipairs(told) do
-		if request[name] then
-			headers[name] = { request[name][0] }
-		end
+	local headers = txn.http:req_get_headers()
+	for _, name in ipairs(left_out) do
+		headers[name] = nil
 	end
+	headers["x-forwarded-method"] = { txn.sf:method() }
+	headers["x-forwarded-uri"] = { txn.sf:pathq() }
 
 	local response = core.httpclient():get({ url = address, headers = headers, timeout = timeout })
 	if response then

@@ -1,0 +1,120 @@
+package proxies
+
+import (
+	"strings"
+	"testing"
+)
+
+// front is a proxy with one of its files.
+type front struct {
+	name    string
+	program program
+	files   []string
+	http2   bool // is what visitors speak
+}
+
+func TestAProxyThatAsksHoldsTheGate(t *testing.T) {
+	for _, f := range []front{
+		{"nginx", nginx, []string{"proxies/nginx/forward-auth.conf"}, false},
+		{"HAProxy", haproxy, []string{"proxies/haproxy/forward-auth.cfg", "proxies/haproxy/gate.lua"}, false},
+		{"Caddy", caddy, []string{"proxies/caddy/forward-auth.Caddyfile"}, false},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			holdsTheGate(t, f, newFleet(t, false))
+		})
+	}
+}
+
+func TestAProxyBeforeThePodsHoldsTheGate(t *testing.T) {
+	for _, f := range []front{
+		{"nginx", nginx, []string{"proxies/nginx/front.conf"}, false},
+		{"HAProxy", haproxy, []string{"proxies/haproxy/front.cfg"}, false},
+		{"Caddy", caddy, []string{"Caddyfile"}, false}, // the one that docker-compose.yml uses
+		{"nghttpx", nghttpx, []string{"proxies/nghttpx/front.conf"}, true},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			holdsTheGate(t, f, newFleet(t, true))
+		})
+	}
+}
+
+// holdsTheGate takes a fleet through maintenance, and looks at it as a visitor.
+func holdsTheGate(t *testing.T, f front, fleet *fleet) {
+	v := newVisitor(t, f.program.start(t, fleet.addresses, f.files...), f.http2)
+	old := f.program.name == "caddy" && caddyIsOld(t)
+
+	passes := func(when string) {
+		t.Helper()
+		for range 2 * len(fleet.pods) {
+			if a := v.ask(t, "GET", "/orders?page=2", nil); a.status != 200 || string(a.body) != "GET /orders?page=2 at the platform" {
+				t.Errorf("%s, GET: %d %s", when, a.status, a.body)
+			}
+		}
+	}
+	refused := func(when string, methods ...string) {
+		t.Helper()
+		before := fleet.platform.requests.Load()
+		for _, method := range methods {
+			for range 2 * len(fleet.pods) {
+				v.ask(t, method, "/orders/7?page=2", nil, "Accept", "text/html").wantRefusal(t, when+", "+method)
+			}
+		}
+		if !old {
+			v.begin(t, "some").wantRefusal(t, when+", POST with a part of its body")
+		}
+		if !old && f.program.name != "nghttpx" { // which sends nothing to a pod before the body begins
+			v.begin(t, "").wantRefusal(t, when+", POST without its body")
+		}
+		v.ask(t, "POST", "/keep", strings.NewReader(strings.Repeat("x", 1<<20)), "Accept", "text/html").wantRefusal(t, when+", POST of 1 MB")
+		_, _, response := v.say(t, handshake("websocket"))
+		readAnswer(t, response).wantRefusal(t, when+", a websocket's handshake")
+		v.ask(t, "GET", "/orders/7", nil, "Accept", "text/html", "X-HTTP-Method-Override", "GET", "X-HTTP-Method-Override", "DELETE").wantRefusal(t, when+", a method override")
+		v.ask(t, "GET", "/orders/7?_method=DELETE", nil, "Accept", "text/html").wantRefusal(t, when+", a method in the query")
+		v.ask(t, "DELETE", "/orders/7", nil, "Accept", "text/html", "X-Forwarded-Method", "GET", "X-Original-Method", "GET").wantRefusal(t, when+", a DELETE that says it is a GET")
+		if n := fleet.platform.requests.Load() - before; n != 0 {
+			t.Errorf("%s: %d requests reached the platform", when, n)
+		}
+	}
+
+	passes("open")
+	v.wantUploads(t, "/keep")
+	if !old {
+		v.wantUploads(t, "/echo")
+	}
+	v.wantSocket(t)
+	if a := v.ask(t, "GET", "/forbidden", nil); a.status != 403 || string(a.body) != "the platform's own\n" {
+		t.Errorf("the platform's own 403 arrives as %d %s", a.status, a.body)
+	}
+	if _, _, response := v.say(t, handshake("h2c")); response.StatusCode == 101 || fleet.platform.upgrades.Load() != 1 {
+		t.Errorf("h2c: %s, and the platform was asked for %d upgrades", response.Status, fleet.platform.upgrades.Load())
+	}
+
+	fleet.maintain(t, closed)
+	refused("closed", "GET", "DELETE", "PUT")
+	if a := v.ask(t, "GET", "/", nil); a.status != 503 || a.header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("closed, GET of JSON: %d %v", a.status, a.header)
+	}
+	if a := v.ask(t, "HEAD", "/", nil); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("closed, HEAD: %d %v", a.status, a.header)
+	}
+
+	fleet.maintain(t, readOnly)
+	passes("read-only")
+	refused("read-only", "DELETE", "PATCH")
+
+	fleet.maintain(t, open) // so many 503s took no pod out
+	passes("open again")
+	fleet.pods[0].Kill()
+	passes("with one pod less")
+
+	for _, p := range fleet.pods[1:] {
+		p.Kill()
+	}
+	before := fleet.platform.requests.Load()
+	a := v.ask(t, "GET", "/", nil)
+	if n := fleet.platform.requests.Load() - before; a.status < 500 || n != 0 {
+		t.Errorf("no pod is there: %d %s, and %d requests reached the platform", a.status, a.body, n)
+	}
+}
