@@ -2,6 +2,7 @@ package proxies
 
 import (
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"testing"
 )
 
-// upstream is the platform: it sends back what it reads, while it reads or after
-// that, changes to any protocol, and has a path that is forbidden.
+// upstream is the platform: it sends back what it reads while it reads, or its
+// digest after that, changes to any protocol, and has a path that is forbidden.
 type upstream struct {
 	*httptest.Server
 	requests atomic.Int64
@@ -42,12 +43,12 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		u.upgrade(w, r)
 	case r.URL.Path == "/echo":
 		sendBack(w, r)
-	case r.URL.Path == "/keep":
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
+	case r.URL.Path == "/digest":
+		sum := sha256.New()
+		if _, err := io.Copy(sum, r.Body); err != nil {
 			panic(http.ErrAbortHandler)
 		}
-		_, _ = w.Write(body)
+		_, _ = w.Write(sum.Sum(nil))
 	default:
 		fmt.Fprintf(w, "%s %s at the platform", r.Method, r.URL)
 	}

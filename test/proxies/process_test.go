@@ -2,7 +2,6 @@ package proxies
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -66,15 +65,13 @@ const fullDuplex = "\tservers {\n\t\tenable_full_duplex\n\t}\n"
 
 func caddyIsOld(t *testing.T) bool {
 	t.Helper()
-	out, err := exec.Command(caddy.path(t), "version").Output()
-	if err != nil {
-		t.Fatalf("caddy version: %v", err)
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	write(t, file, "{\n"+fullDuplex+"}\n")
+	out, err := exec.Command(caddy.path(t), "adapt", "--adapter", "caddyfile", "--config", file).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "enable_full_duplex") {
+		t.Fatalf("caddy adapt: %v\n%s", err, out)
 	}
-	var major, minor int
-	if _, err := fmt.Sscanf(strings.TrimPrefix(string(out), "v"), "%d.%d", &major, &minor); err != nil {
-		t.Fatalf("caddy version: %v: %s", err, out)
-	}
-	return major == 2 && minor < 7
+	return err != nil
 }
 
 var nghttpx = program{"nghttpx", func(_ *testing.T, _, file string) []string {
