@@ -20,6 +20,7 @@ type upstream struct {
 	*httptest.Server
 	requests atomic.Int64
 	upgrades atomic.Int64 // with any Upgrade at all
+	last     atomic.Pointer[http.Request]
 }
 
 func newUpstream(t *testing.T) *upstream {
@@ -33,6 +34,7 @@ func (u *upstream) address() string { return strings.TrimPrefix(u.URL, "http://"
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.requests.Add(1)
+	u.last.Store(r)
 	if r.Header.Get("Upgrade") != "" {
 		u.upgrades.Add(1)
 	}

@@ -1,6 +1,7 @@
 package proxies
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -89,6 +90,11 @@ func holdsTheGate(t *testing.T, f front, fleet *fleet) {
 	}
 	if _, _, response := v.say(t, handshake("h2c")); response.StatusCode == 101 || fleet.platform.upgrades.Load() != 1 {
 		t.Errorf("h2c: %s, and the platform was asked for %d upgrades", response.Status, fleet.platform.upgrades.Load())
+	}
+
+	v.ask(t, "GET", "/", nil, "X-Forwarded-For", "203.0.113.9", "Forwarded", "for=203.0.113.9")
+	if h := fleet.platform.last.Load().Header; !strings.HasPrefix(h.Get("X-Forwarded-For"), "127.0.0.1") || strings.Contains(fmt.Sprint(h), "203.0.113.9") {
+		t.Errorf("a visitor says where it comes from, and the platform is told so: %v", h)
 	}
 
 	fleet.maintain(t, closed)
