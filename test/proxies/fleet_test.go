@@ -17,13 +17,12 @@ type fleet struct {
 	addresses map[string]string
 }
 
-// newFleet starts pods that are asked, or, before, pods that pass on to the
-// platform.
-func newFleet(t *testing.T, before bool) *fleet {
+// newFleet starts pods that are asked only, or that pass on to the platform.
+func newFleet(t *testing.T, podsPassOn bool) *fleet {
 	t.Helper()
 	f := &fleet{platform: newUpstream(t)}
 	variables := []string{"TRUSTED_PROXIES=127.0.0.1"}
-	if before {
+	if podsPassOn {
 		variables = append(variables, "UPSTREAM_URL="+f.platform.URL)
 	}
 	f.pods = pod.Fleet(t, 3, pgtest.Database(t), variables...)

@@ -22,7 +22,7 @@ func TestAProxyThatAsksHoldsTheGate(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			holdsTheGate(t, f, newFleet(t, false))
+			holdsTheGate(t, f, false)
 		})
 	}
 }
@@ -36,13 +36,16 @@ func TestAProxyBeforeThePodsHoldsTheGate(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			holdsTheGate(t, f, newFleet(t, true))
+			holdsTheGate(t, f, true)
 		})
 	}
 }
 
-// holdsTheGate takes a fleet through maintenance, and looks at it as a visitor.
-func holdsTheGate(t *testing.T, f front, fleet *fleet) {
+// holdsTheGate takes a fleet through maintenance, and looks at it as a visitor of
+// the proxy.
+func holdsTheGate(t *testing.T, f front, podsPassOn bool) {
+	f.program.path(t) // skips the test if there is none
+	fleet := newFleet(t, podsPassOn)
 	v := newVisitor(t, f.program.start(t, fleet.addresses, f.files...), f.http2)
 	old := f.program.name == "caddy" && caddyIsOld(t)
 
