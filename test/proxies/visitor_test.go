@@ -52,6 +52,8 @@ func (v *visitor) ask(t *testing.T, method, path string, body io.Reader, header 
 func (v *visitor) begin(t *testing.T, beginning string) answer {
 	t.Helper()
 	never, _ := io.Pipe()
+	timer := time.AfterFunc(patience, func() { _ = never.Close() }) // the client gives up only once nothing reads the body
+	defer timer.Stop()
 	body := struct {
 		io.Reader
 		io.Closer
