@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"platform-settings/test/pgtest"
 	"platform-settings/test/pod"
@@ -51,6 +52,25 @@ func (f *fleet) maintain(t *testing.T, maintenance string) {
 	}
 	if a := readAnswer(t, response); a.status != 200 {
 		t.Fatalf("PUT maintenance %s: %d %s", maintenance, a.status, a.body)
+	}
+}
+
+// awaitProbes returns once each pod has been asked a few more times whether it is
+// well, so that a proxy which takes its answer for a no has left it out.
+func (f *fleet) awaitProbes(t *testing.T) {
+	t.Helper()
+	probes := func(p *pod.Pod) int { return strings.Count(p.Log(), `"path":"/readyz"`) }
+	enough := map[*pod.Pod]int{}
+	for _, p := range f.pods {
+		enough[p] = probes(p) + 3
+	}
+	deadline := time.Now().Add(patience)
+	for _, p := range f.pods {
+		for ; probes(p) < enough[p]; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the pod at %s is not asked whether it is well", p.Addr())
+			}
+		}
 	}
 }
 

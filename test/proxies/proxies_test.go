@@ -11,14 +11,16 @@ type front struct {
 	name    string
 	program program
 	files   []string
+	probes  bool // the proxy asks the pods for /readyz
 	http2   bool // is what visitors speak
 }
 
 func TestAProxyThatAsksHoldsTheGate(t *testing.T) {
+	t.Parallel()
 	for _, f := range []front{
-		{"nginx", nginx, []string{"proxies/nginx/forward-auth.conf"}, false},
-		{"HAProxy", haproxy, []string{"proxies/haproxy/forward-auth.cfg", "proxies/haproxy/gate.lua"}, false},
-		{"Caddy", caddy, []string{"proxies/caddy/forward-auth.Caddyfile"}, false},
+		{"nginx", nginx, []string{"proxies/nginx/forward-auth.conf"}, false, false},
+		{"HAProxy", haproxy, []string{"proxies/haproxy/forward-auth.cfg", "proxies/haproxy/gate.lua"}, true, false},
+		{"Caddy", caddy, []string{"proxies/caddy/forward-auth.Caddyfile"}, true, false},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -28,11 +30,12 @@ func TestAProxyThatAsksHoldsTheGate(t *testing.T) {
 }
 
 func TestAProxyBeforeThePodsHoldsTheGate(t *testing.T) {
+	t.Parallel()
 	for _, f := range []front{
-		{"nginx", nginx, []string{"proxies/nginx/front.conf"}, false},
-		{"HAProxy", haproxy, []string{"proxies/haproxy/front.cfg"}, false},
-		{"Caddy", caddy, []string{"Caddyfile"}, false}, // the one that docker-compose.yml uses
-		{"nghttpx", nghttpx, []string{"proxies/nghttpx/front.conf"}, true},
+		{"nginx", nginx, []string{"proxies/nginx/front.conf"}, false, false},
+		{"HAProxy", haproxy, []string{"proxies/haproxy/front.cfg"}, true, false},
+		{"Caddy", caddy, []string{"Caddyfile"}, true, false}, // the one that docker-compose.yml uses
+		{"nghttpx", nghttpx, []string{"proxies/nghttpx/front.conf"}, false, true},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +104,9 @@ func holdsTheGate(t *testing.T, f front, podsPassOn bool) {
 	}
 
 	fleet.maintain(t, closed)
+	if f.probes {
+		fleet.awaitProbes(t)
+	}
 	refused("closed", "GET", "DELETE", "PUT")
 	if a := v.ask(t, "GET", "/", nil); a.status != 503 || a.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("closed, GET of JSON: %d %v", a.status, a.header)
