@@ -304,7 +304,7 @@ func (p *Pod) Exit() int {
 // connections, so that none of these takes it.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for port := 20000 + os.Getpid()%500*20; port < 32000; port++ {
+	for port := 20000 + os.Getpid()%240*50; port < 32000; port++ {
 		taken.Lock()
 		if !taken.ports[port] {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
