@@ -7,7 +7,7 @@ run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
 
 # -count=1: what a test runs by `go run` is nothing that the cache of results knows.
 test: ## every test, on real PostgreSQL; says what it skips for want of a tool
-	@for tool in pgbouncer promtool; do \
+	@for tool in pgbouncer promtool nginx haproxy caddy nghttpx; do \
 		PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v $$tool >/dev/null || echo "skipped: the tests that need $$tool, which is not installed"; \
 	done
 	go test -shuffle=on ./...

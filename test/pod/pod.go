@@ -74,7 +74,7 @@ type Pod struct {
 // pod's own. The pod ends with the test.
 func Start(t testing.TB, databaseURL string, variables ...string) *Pod {
 	t.Helper()
-	p := &Pod{t: t, addr: freeAddress(t), exited: make(chan struct{}), Client: &http.Client{
+	p := &Pod{t: t, addr: FreeAddress(t), exited: make(chan struct{}), Client: &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 16},
 		Timeout:       patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -299,11 +299,12 @@ func (p *Pod) Exit() int {
 	}
 }
 
-// freeAddress is one that was free a moment ago. Its port lies below those that
-// the system gives to outgoing connections, so that none of these takes it.
-func freeAddress(t testing.TB) string {
+// FreeAddress is one that was free a moment ago, and that this process gives away
+// only once. Its port lies below those that the system gives to outgoing
+// connections, so that none of these takes it.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for port := 20000 + os.Getpid()%500*20; port < 32000; port++ {
+	for port := 20000 + os.Getpid()%240*50; port < 32000; port++ {
 		taken.Lock()
 		if !taken.ports[port] {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -320,7 +321,7 @@ func freeAddress(t testing.TB) string {
 	return ""
 }
 
-// taken are the ports that this process gave to pods.
+// taken are the ports that this process gave away.
 var taken = struct {
 	sync.Mutex
 	ports map[int]bool
