@@ -27,20 +27,23 @@ import (
 // config is everything that the environment says. This file is the only one that
 // reads it. An empty variable is one that is not set.
 type config struct {
-	DatabaseURL       databaseURL  `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
-	ListenDatabaseURL databaseURL  `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
-	ListenAddr        address      `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
-	PodName           podName      `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
-	SettingsTTL       ttl          `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; 50ms to 1h (default 10s)"`
-	MaintenanceMode   *onOff       `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
-	MaxStaleness      staleness    `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
-	LastGoodFile      filePath     `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
-	AdminTokens       httpx.Tokens `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; none: no admin API"`
-	UpstreamURL       upstreamURL  `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
-	TrustedProxies    prefixes     `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
-	Migrate           migrateMode  `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
-	LogLevel          logLevel     `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
-	LogFormat         logFormat    `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
+	DatabaseURL       databaseURL   `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
+	ListenDatabaseURL databaseURL   `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
+	ListenAddr        address       `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
+	PodName           podName       `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
+	SettingsTTL       ttl           `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; 50ms to 1h (default 10s)"`
+	MaintenanceMode   *onOff        `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
+	MaxStaleness      staleness     `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
+	LastGoodFile      filePath      `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
+	AdminTokens       []httpx.Token `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; without any token, here or in ADMIN_TOKENS_FILE, there is no admin API"`
+	AdminTokensFile   string        `env:"ADMIN_TOKENS_FILE" help:"a file of lines name:role:digest[:end], as api token new prints them; read again when its content changes (default: none)"`
+	TLSCertFile       string        `env:"TLS_CERT_FILE" help:"a certificate and its chain, PEM: serve HTTPS, also HTTP/2; read again when its content changes (default: plain HTTP)"`
+	TLSKeyFile        string        `env:"TLS_KEY_FILE" help:"the key of TLS_CERT_FILE, PEM"`
+	UpstreamURL       upstreamURL   `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
+	TrustedProxies    prefixes      `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For is believed"`
+	Migrate           migrateMode   `env:"MIGRATE" envDefault:"up" help:"up or off: whether serve brings the schema up to date first (default up)"`
+	LogLevel          logLevel      `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error (default info)"`
+	LogFormat         logFormat     `env:"LOG_FORMAT" envDefault:"json" help:"json or console (default json)"`
 }
 
 // Each variable has a type of its own that parses it. What they say never holds
@@ -112,7 +115,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 		}
 		return nil, fmt.Errorf("%q is neither true nor false", s)
 	},
-	reflect.TypeFor[httpx.Tokens](): func(s string) (any, error) { return httpx.ParseTokens(s) },
+	reflect.TypeFor[[]httpx.Token](): func(s string) (any, error) { return httpx.ParseTokens(s) },
 	reflect.TypeFor[upstreamURL](): func(s string) (any, error) {
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
@@ -179,6 +182,9 @@ func readConfig(environment map[string]string) (config, error) {
 		return config{}, fmt.Errorf("MAX_STALENESS is %v, and must be at least twice SETTINGS_TTL, which is %v",
 			time.Duration(c.MaxStaleness), time.Duration(c.SettingsTTL))
 	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		return config{}, errors.New("TLS_CERT_FILE and TLS_KEY_FILE are needed both, or neither for plain HTTP")
+	}
 	c.ListenDatabaseURL = cmp.Or(c.ListenDatabaseURL, c.DatabaseURL)
 	c.PodName = cmp.Or(c.PodName, defaultPodName())
 	return c, nil
@@ -216,7 +222,7 @@ func variable(field reflect.StructField) string {
 // clientConfig is what the commands that speak to a running pod need.
 type clientConfig struct {
 	APIURL   upstreamURL `env:"API_URL" envDefault:"http://localhost:8080" help:"a pod, or what balances them (default http://localhost:8080)"`
-	APIToken apiToken    `env:"API_TOKEN" help:"one of ADMIN_TOKENS' tokens, by itself"`
+	APIToken apiToken    `env:"API_TOKEN" help:"an admin token, by itself"`
 }
 
 type apiToken string

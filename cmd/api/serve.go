@@ -43,6 +43,16 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
+	tokens, err := httpx.LoadTokens(c.AdminTokens, c.AdminTokensFile, log)
+	if err != nil {
+		return fmt.Errorf("ADMIN_TOKENS_FILE: %w", err)
+	}
+	var certificate *httpx.Certificate
+	if c.TLSCertFile != "" {
+		if certificate, err = httpx.LoadCertificate(c.TLSCertFile, c.TLSKeyFile, log); err != nil {
+			return fmt.Errorf("TLS_CERT_FILE, TLS_KEY_FILE: %w", err)
+		}
+	}
 	listener, err := net.Listen("tcp", string(c.ListenAddr))
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
@@ -73,7 +83,8 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	}
 	server := httpx.New(httpx.Config{
 		Engine:         engine,
-		Tokens:         c.AdminTokens,
+		Tokens:         tokens,
+		Certificate:    certificate,
 		Upstream:       c.UpstreamURL.URL,
 		TrustedProxies: c.TrustedProxies,
 		Pod:            string(c.PodName),
@@ -85,6 +96,10 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	running, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
 	group.Go(func() error { return engine.Run(running) })
+	group.Go(func() error { return tokens.Run(running) })
+	if certificate != nil {
+		group.Go(func() error { return certificate.Run(running) })
+	}
 	group.Go(func() error {
 		defer stopEngine()
 		waiting, cancel := context.WithTimeout(serving, firstTruth)

@@ -1,19 +1,15 @@
 package httpx
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 )
 
-// role is what a token is good for; a higher one may all that a lower one may.
+// role is what a token is good for; each includes the rights of those before it.
 type role int
 
 const (
@@ -28,96 +24,13 @@ func (r role) String() string { return roleNames[r] }
 
 // caller is who sends a request.
 type caller struct {
-	name string
-	role role // 0: no token
+	name  string
+	role  role      // 0: no token
+	until time.Time // when the token ends; zero: never
 }
 
-// Tokens say who may call the admin API. They hold digests, not the tokens.
-type Tokens []token
-
-type token struct {
-	caller
-	digest [sha256.Size]byte
-}
-
-const (
-	minToken         = 32
-	maxAuthorization = 4 << 10
-)
-
-var tokenName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
-
-// ParseTokens reads "name:role:token,…"; the roles are viewer, operator and
-// admin. An error names the entry, and holds no part of any token, not even of
-// one that stands in the wrong place.
-func ParseTokens(s string) (Tokens, error) {
-	if strings.TrimSpace(s) == "" {
-		return nil, nil
-	}
-	var tokens Tokens
-	for i, entry := range strings.Split(s, ",") {
-		parsed, err := parseToken(strings.TrimSpace(entry))
-		if err == nil {
-			err = tokens.check(parsed)
-		}
-		if err != nil {
-			where := fmt.Sprintf("token %d", i+1)
-			// What is as long as a token may well be one.
-			if len(parsed.name) < minToken && parsed.name != "" {
-				where += fmt.Sprintf(" (%q)", parsed.name)
-			}
-			return nil, fmt.Errorf("%s: %w", where, err)
-		}
-		tokens = append(tokens, parsed)
-	}
-	return tokens, nil
-}
-
-func parseToken(entry string) (token, error) {
-	parts := strings.SplitN(entry, ":", 3)
-	if len(parts) != 3 {
-		return token{}, errors.New("want name:role:token")
-	}
-	name, roleName, secret := parts[0], parts[1], parts[2]
-	if !tokenName.MatchString(name) {
-		return token{}, errors.New("the name must be 1 to 64 letters, digits, '_', '.' and '-'")
-	}
-	t := token{caller: caller{name: name}, digest: sha256.Sum256([]byte(secret))}
-	t.role = role(slices.Index(roleNames[viewer:], roleName)) + viewer
-	switch {
-	case t.role < viewer:
-		return t, errors.New("the role must be viewer, operator or admin")
-	case len(secret) < minToken:
-		return t, fmt.Errorf("the token must have at least %d characters, it has %d", minToken, len(secret))
-	case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return t, errors.New("the token must be visible ASCII")
-	}
-	return t, nil
-}
-
-// check holds a token against those before it.
-func (ts Tokens) check(t token) error {
-	for i, other := range ts {
-		switch {
-		case other.name == t.name:
-			return fmt.Errorf("the name is that of token %d too", i+1)
-		case other.digest == t.digest:
-			return fmt.Errorf("it is the same token as token %d", i+1)
-		}
-	}
-	return nil
-}
-
-// find looks for the caller with this token; it takes as long whichever it is.
-func (ts Tokens) find(secret string) (found caller, ok bool) {
-	digest := sha256.Sum256([]byte(secret))
-	for _, t := range ts {
-		if subtle.ConstantTimeCompare(digest[:], t.digest[:]) == 1 {
-			found, ok = t.caller, true
-		}
-	}
-	return found, ok
-}
+// maxAuthorization is the longest header that is looked at, in bytes.
+const maxAuthorization = 4 << 10
 
 const callerKey = "caller"
 
@@ -136,15 +49,21 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.Request().Header.Values(echo.HeaderAuthorization) == nil {
 			return next(c)
 		}
-		if who, ok := s.bearer(c.Request().Header); ok {
+		who, ok := s.bearer(c.Request().Header)
+		if ok {
 			c.Set(callerKey, who)
 			return next(c)
 		}
-		return challenge(c, `, error="invalid_token"`, "The header Authorization holds no valid token. Send one line, Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS.")
+		detail := "The header Authorization holds no valid token. Send one line, Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS or ADMIN_TOKENS_FILE."
+		if who.role != 0 {
+			detail = fmt.Sprintf("The token of %q ended at %s. Use another; api token new makes one.", who.name, who.until.UTC().Format(time.RFC3339))
+		}
+		return challenge(c, `, error="invalid_token"`, detail)
 	}
 }
 
-// bearer is whose token the one line Authorization holds.
+// bearer is whose token the one line Authorization holds. If it has ended, the
+// caller is known and not ok.
 func (s *Server) bearer(h http.Header) (who caller, ok bool) {
 	sent := h.Values(echo.HeaderAuthorization)
 	if len(sent) != 1 || len(sent[0]) > maxAuthorization {
@@ -161,8 +80,8 @@ func (s *Server) bearer(h http.Header) (who caller, ok bool) {
 func (s *Server) adminEnabled(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		noStore(c)
-		if len(s.tokens) == 0 {
-			return adminDisabled.because("No token is configured. Set ADMIN_TOKENS to name:role:token and start the pod again.")
+		if s.tokens.none() {
+			return adminDisabled.because("No token is configured. Add one to ADMIN_TOKENS_FILE, or set ADMIN_TOKENS to name:role:token and start the pod again.")
 		}
 		return next(c)
 	}
@@ -174,7 +93,7 @@ func allow(least role) echo.MiddlewareFunc {
 		return func(c echo.Context) error {
 			switch who := callerOf(c); {
 			case who.role == 0:
-				return challenge(c, "", "This needs a token. Send Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS.")
+				return challenge(c, "", "This needs a token. Send Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS or ADMIN_TOKENS_FILE.")
 			case who.role < least:
 				return tooLow(who, least, "This")
 			}
@@ -192,4 +111,16 @@ func tooLow(who caller, least role, what string) error {
 func challenge(c echo.Context, more, detail string) error {
 	c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Bearer realm="platform-settings"`+more)
 	return unauthorized.because("%s", detail)
+}
+
+type identity struct {
+	Name  string     `json:"name"`
+	Role  string     `json:"role"`
+	Until *time.Time `json:"until"` // null: the token has no end
+}
+
+// whoami tells the caller who they are.
+func whoami(c echo.Context) error {
+	who := callerOf(c)
+	return sendJSON(c, http.StatusOK, typeJSON, identity{who.name, who.role.String(), orNull(who.until)})
 }

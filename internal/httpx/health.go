@@ -32,7 +32,7 @@ func (s *Server) readyz(c echo.Context) error {
 	now := s.engine.Status()
 	r := readiness{
 		Status: "ok", Source: now.Source, Revision: now.Revision, AgeSeconds: now.Age.Seconds(),
-		Listener: now.Listener, Problems: append([]string{}, now.Problems...), Pod: s.pod,
+		Listener: now.Listener, Problems: append(s.problems(), now.Problems...), Pod: s.pod,
 	}
 	status := http.StatusOK
 	if len(r.Problems) > 0 {
@@ -49,6 +49,20 @@ func (s *Server) readyz(c echo.Context) error {
 	}
 	noStore(c)
 	return sendJSON(c, status, typeJSON, r)
+}
+
+// problems are those that the engine knows nothing of. The result is never nil.
+func (s *Server) problems() []string {
+	problems := []string{}
+	if problem := s.tokens.Problem(); problem != "" {
+		problems = append(problems, problem)
+	}
+	if s.tls != nil {
+		if problem := s.tls.Problem(); problem != "" {
+			problems = append(problems, problem)
+		}
+	}
+	return problems
 }
 
 func metricsPage(r *prometheus.Registry) echo.HandlerFunc {

@@ -37,9 +37,18 @@ const (
 	wrongToken    = "wrong-token-0123456789abcdef01234"
 )
 
-func testTokens(t *testing.T) Tokens {
+func testTokens(t *testing.T) *Tokens {
 	t.Helper()
-	tokens, err := ParseTokens("vera:viewer:" + viewerToken + ", otto:operator:" + operatorToken + ",ada:admin:" + adminToken)
+	return loadTokens(t, "vera:viewer:"+viewerToken+", otto:operator:"+operatorToken+",ada:admin:"+adminToken, "")
+}
+
+func loadTokens(t *testing.T, variable, file string) *Tokens {
+	t.Helper()
+	fixed, err := ParseTokens(variable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := LoadTokens(fixed, file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
+// countProblems measures what readyz lists besides the engine's own problems.
+func countProblems(r prometheus.Registerer, problems func() []string) {
+	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "http_problems", Help: "Problems with the tokens file and the TLS certificate, as /readyz lists them.",
+	}, func() float64 { return float64(len(problems())) })
+}
+
 // knownMethods bound the label; callers may make up methods.
 var knownMethods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,

@@ -25,8 +25,13 @@ type Config struct {
 	// Engine holds the settings. Required.
 	Engine *settings.Engine
 
-	// Tokens say who may call the admin API. Empty: there is none.
-	Tokens Tokens
+	// Tokens say who may call the admin API. Nil: there is none. The caller runs
+	// them.
+	Tokens *Tokens
+
+	// Certificate is for TLS, which the server then speaks alone. Nil: plain
+	// HTTP. The caller runs it.
+	Certificate *Certificate
 
 	// Upstream is the platform behind the gate. Nil: a landing page.
 	Upstream *url.URL
@@ -49,7 +54,8 @@ type Config struct {
 // Server serves HTTP. Make one with [New].
 type Server struct {
 	engine   *settings.Engine
-	tokens   Tokens
+	tokens   *Tokens
+	tls      *Certificate // nil: plain HTTP
 	trusted  []netip.Prefix
 	pod      string
 	log      *zap.Logger
@@ -63,6 +69,7 @@ func New(c Config) *Server {
 	s := &Server{
 		engine:   c.Engine,
 		tokens:   c.Tokens,
+		tls:      c.Certificate,
 		trusted:  c.TrustedProxies,
 		pod:      c.Pod,
 		log:      c.Log,
@@ -70,6 +77,10 @@ func New(c Config) *Server {
 		echo:     echo.New(),
 		draining: make(chan struct{}),
 	}
+	if s.tokens == nil {
+		s.tokens, _ = LoadTokens(nil, "", nil) // fails on a file only
+	}
+	countProblems(c.Registry, s.problems)
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -106,6 +117,7 @@ func (s *Server) routes(upstream *url.URL, registry *prometheus.Registry) {
 		http.MethodGet: s.adminMaintenance,
 		http.MethodPut: allow(operator)(preference(s.putMaintenance)),
 	}.serve)
+	admin.handle("/whoami", get(whoami))
 	admin.handle("/fleet", get(preference(s.fleet)))
 	admin.handle("/settings/:key", methods{
 		http.MethodGet:    s.adminSetting,
@@ -152,7 +164,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:          log,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	go func() {
+		if s.tls == nil {
+			failed <- server.Serve(l)
+			return
+		}
+		server.TLSConfig = s.tls.Config()
+		failed <- server.ServeTLS(l, "", "")
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)

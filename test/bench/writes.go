@@ -39,7 +39,11 @@ func openSite(ctx context.Context, url string, ttl time.Duration) (*site, error)
 	if err := s.grow(ctx, 1); err != nil {
 		return nil, err
 	}
-	tokens, err := httpx.ParseTokens("ada:admin:" + token)
+	fixed, err := httpx.ParseTokens("ada:admin:" + token)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := httpx.LoadTokens(fixed, "", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,193 @@
+package httpx
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+)
+
+// in says whether a text, such as a header's value or a request's target, holds
+// a token of ours, ended ones included: it must not reach the upstream, however
+// it was meant to be sent. It finds a token after any scheme or name, in quotes,
+// in a list, percent-encoded, in base64, and in these within each other.
+//
+// Only digests are known, so each part that could be a token is hashed. A text
+// without a word as long as a token costs next to nothing, and no text costs more
+// than about a hash for each 4 bytes and 120 besides. The price: a token with many
+// separators of its own may be missed in the middle of a long word. Those that
+// [NewToken] makes have none.
+func (ts *Tokens) in(text string) bool {
+	if start, _ := nextWord(text, 0); start < 0 {
+		return false
+	}
+	s := search{digests: ts.set().digests, work: spareWork}
+	return len(s.digests) > 0 && s.in([]byte(text), maxEncodings)
+}
+
+// search is one for any of the tokens in a text.
+type search struct {
+	digests map[[sha256.Size]byte]struct{}
+	work    int // that words may do besides what their length allows them
+}
+
+const (
+	// Work is counted in steps; a hash costs as many as costOfHash.
+	spareWork   = 2 << 10
+	workPerByte = 4
+	costOfHash  = 16
+
+	// maxEncodings is how deep encodings may be nested.
+	maxEncodings = 3
+
+	// minBase64 is the length of a token of minToken characters in base64.
+	minBase64 = (minToken*8 + 5) / 6
+)
+
+func (s *search) in(text []byte, encodings int) bool {
+	for start, end := nextWord(text, 0); start >= 0; start, end = nextWord(text, end) {
+		word := text[start:end]
+		if encodings > 0 && s.inEncoded(word, encodings-1) || s.inWord(word) {
+			return true
+		}
+	}
+	return false
+}
+
+// nextWord finds the next run of characters that a token may have, if it is as
+// long as a token; else it returns -1. It looks from where a word would end, so
+// it skips over short words without reading them whole.
+func nextWord[T string | []byte](text T, from int) (start, end int) {
+	for start = from; start+minToken <= len(text); {
+		end = start + minToken - 1
+		for end >= start && !neverInToken(rune(text[end])) {
+			end--
+		}
+		if end >= start {
+			start = end + 1
+			continue
+		}
+		for end = start + minToken; end < len(text) && !neverInToken(rune(text[end])); end++ {
+		}
+		return start, end
+	}
+	return -1, -1
+}
+
+// inWord cuts a word before and after each separator, and tries what is between
+// two cuts. A token may have separators too, so after the single pieces come what
+// the word begins and ends with, what is in quotes in it, and then whatever else,
+// the shortest first, as long as there is work to spend.
+func (s *search) inWord(word []byte) bool {
+	var few [64]int
+	cuts := append(few[:0], 0)
+	for i := 1; i < len(word); i++ {
+		if separator[word[i]] || separator[word[i-1]] {
+			cuts = append(cuts, i)
+		}
+	}
+	cuts = append(cuts, len(word))
+	last := len(cuts) - 1
+
+	work := s.work
+	defer func() { s.work = min(max(s.work, 0), work) }()
+	for i := range last {
+		if s.is(word, cuts[i], cuts[i+1]) {
+			return true
+		}
+	}
+	s.work = work + workPerByte*len(word)
+	for i := 1; i < last && s.work > 0; i++ {
+		if s.is(word, cuts[i], len(word)) || s.is(word, 0, cuts[last-i]) {
+			return true
+		}
+	}
+	for _, trim := range [...][2]int{{0, 0}, {1, 1}, {1, 2}, {2, 1}, {3, 1}, {3, 2}} { // also "…" and "…"; and name=…; and name="…" and name="…";
+		if start, end := trim[0], last-trim[1]; start+1 < end && s.is(word, cuts[start], cuts[end]) {
+			return true
+		}
+	}
+	for span := 2; span < last-1; span++ {
+		for i := 1; i+span < last; i++ {
+			if s.work <= 0 {
+				return false
+			}
+			if s.is(word, cuts[i], cuts[i+span]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// is says whether a part of a word is a token. It can be only with a separator or
+// nothing on either side.
+func (s *search) is(word []byte, start, end int) bool {
+	s.work--
+	if end-start < minToken || end-start > maxToken ||
+		start > 0 && !separator[word[start-1]] || end < len(word) && !separator[word[end]] {
+		return false
+	}
+	s.work -= costOfHash
+	_, ours := s.digests[sha256.Sum256(word[start:end])]
+	return ours
+}
+
+// separator is what is seldom part of a token, and often beside one.
+var separator = func() (is [256]bool) {
+	for _, c := range []byte("!\"#$%&'()*+./:;<=>?@[\\]^`{|}~") {
+		is[c] = true
+	}
+	return is
+}()
+
+// inEncoded decodes a word, and the runs of it that may be base64, and looks again.
+func (s *search) inEncoded(word []byte, encodings int) bool {
+	if bytes.ContainsRune(word, '%') {
+		if plain := percentDecoded(word); len(plain) < len(word) && s.in(plain, encodings) {
+			return true
+		}
+	}
+	if s.inBase64(word, base64.RawURLEncoding, '-', '_', encodings) {
+		return true
+	}
+	return bytes.ContainsAny(word, "+/") && s.inBase64(word, base64.RawStdEncoding, '+', '/', encodings)
+}
+
+func (s *search) inBase64(word []byte, encoding *base64.Encoding, c62, c63 byte, encodings int) bool {
+	for start := 0; start < len(word); {
+		end := start
+		for end < len(word) && (isAlphanumeric(word[end]) || word[end] == c62 || word[end] == c63) {
+			end++
+		}
+		if run := word[start:end]; len(run) >= minBase64 {
+			// What cannot be decoded at its end is not part of it.
+			if plain, _ := encoding.AppendDecode(nil, run); s.in(plain, encodings) {
+				return true
+			}
+		}
+		start = end + 1
+	}
+	return false
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// percentDecoded leaves what is malformed as it is.
+func percentDecoded(word []byte) []byte {
+	plain := make([]byte, 0, len(word))
+	for i := 0; i < len(word); i++ {
+		if word[i] == '%' && i+2 < len(word) {
+			var c [1]byte
+			if _, err := hex.Decode(c[:], word[i+1:i+3]); err == nil {
+				plain = append(plain, c[0])
+				i += 2
+				continue
+			}
+		}
+		plain = append(plain, word[i])
+	}
+	return plain
+}
