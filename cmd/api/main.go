@@ -32,6 +32,7 @@ const usage = `Usage:
   api maintenance off     the same, back
   api maintenance status  print what one pod has in force
   api fleet               print which pods have the last revision in force
+  api token new           print a new admin token, and its line for ADMIN_TOKENS_FILE
   api help                print this
 
 `
@@ -45,6 +46,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if args[0] == "maintenance" || args[0] == "fleet" {
 		return operate(ctx, args, stdout, stderr)
+	}
+	if len(args) > 1 && args[0] == "token" && args[1] == "new" {
+		return newToken(args[2:], stdout, stderr)
 	}
 	var command func(context.Context, config, *zap.Logger) error
 	switch words := fmt.Sprint(args); words {
