@@ -39,19 +39,14 @@ func TestBackendsKilledInALoopLoseNoAcknowledgedWrite(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3, pgtest.Database(t), hourly)
 	l := f.load(true)
-	conn, killed := f.connect(), 0
-	for began := time.Now(); time.Since(began) < 2*time.Second; {
+	conn := f.connect()
+	for killed := 0; killed < 50; time.Sleep(50 * time.Millisecond) { // commits go on
 		killed += terminate(t, conn, "platform-settings%") + terminate(t, conn, listening)
-		time.Sleep(50 * time.Millisecond) // commits go on
 	}
 	// Where a backend is killed before it has given the snapshot, the listener
 	// waits longer the next time, a second and a half at most.
 	f.inForce(time.Now(), 2*time.Second)
 	l.endWithin(2 * time.Second)
-	t.Logf("%d backends were killed", killed)
-	if killed < 50 {
-		t.Errorf("%d backends were killed in two seconds", killed)
-	}
 }
 
 // A crash of the server, while all write. Commits are durable when they are

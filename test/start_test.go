@@ -1,7 +1,9 @@
 package test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,32 +16,44 @@ import (
 func TestAMalformedVariableStopsTheStartWithOneLineThatNamesIt(t *testing.T) {
 	const secret = "hunter2-hunter2-hunter2-hunter2-hunter2"
 	good := "DATABASE_URL=postgres://postgres@127.0.0.1:1/none"
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	for variable, why := range map[string]string{
 		"DATABASE_URL=": "required",
-		"DATABASE_URL=postgres://u:" + secret + "@h:bad/x":       "neither a URL",
-		"DATABASE_URL=postgres://u:" + secret + "%@h/x":          "neither a URL",
-		"LISTEN_DATABASE_URL=mysql://u:" + secret + "@h/x":       "neither a URL",
-		"MAX_STALENESS=soon":                                     "not 0 or a duration",
-		"MAX_STALENESS=15s":                                      "twice SETTINGS_TTL",
-		"LAST_GOOD_FILE=/no/such/dir/file":                       "not in a directory",
-		"LISTEN_ADDR=8080":                                       "not an address",
-		"POD_NAME=a b":                                           "not a name",
-		"SETTINGS_TTL=10":                                        "not a duration",
-		"SETTINGS_TTL=-1s":                                       "not between",
-		"MAINTENANCE_MODE=maybe":                                 "neither true nor false",
-		"ADMIN_TOKENS=" + secret:                                 "token 1",
-		"ADMIN_TOKENS=a:root:" + secret:                          "token 1",
-		"ADMIN_TOKENS=a:admin:short":                             "32",
-		"ADMIN_TOKENS=a:admin:" + secret + ",b:viewer:" + secret: "token 2",
-		"UPSTREAM_URL=ftp://h":                                   "not a URL",
-		"UPSTREAM_URL=http://u:" + secret + "@h/":                "not a URL",
-		"TRUSTED_PROXIES=10.0.0.0/99":                            "neither an address nor a range",
-		"MIGRATE=down":                                           "not one of",
-		"LOG_LEVEL=loud":                                         "not one of",
-		"LOG_FORMAT=xml":                                         "not one of",
+		"DATABASE_URL=postgres://u:" + secret + "@h:bad/x":                 "neither a URL",
+		"DATABASE_URL=postgres://u:" + secret + "%@h/x":                    "neither a URL",
+		"LISTEN_DATABASE_URL=mysql://u:" + secret + "@h/x":                 "neither a URL",
+		"MAX_STALENESS=soon":                                               "not 0 or a duration",
+		"MAX_STALENESS=15s":                                                "twice SETTINGS_TTL",
+		"LAST_GOOD_FILE=/no/such/dir/file":                                 "not in a directory",
+		"LISTEN_ADDR=8080":                                                 "not an address",
+		"POD_NAME=a b":                                                     "not a name",
+		"SETTINGS_TTL=10":                                                  "not a duration",
+		"SETTINGS_TTL=-1s":                                                 "not between",
+		"MAINTENANCE_MODE=maybe":                                           "neither true nor false",
+		"ADMIN_TOKENS=" + secret:                                           "token 1",
+		"ADMIN_TOKENS=a:root:" + secret:                                    "token 1",
+		"ADMIN_TOKENS=a:admin:short":                                       "32",
+		"ADMIN_TOKENS=a:admin:" + secret + ",b:viewer:" + secret:           "token 2",
+		"ADMIN_TOKENS_FILE=/no/such/file":                                  "no such file",
+		"ADMIN_TOKENS_FILE=" + file("a:admin:"+secret):                     "line 1",
+		"TLS_CERT_FILE=" + file(secret):                                    "TLS_KEY_FILE",
+		"TLS_KEY_FILE=" + file(secret):                                     "TLS_CERT_FILE",
+		"TLS_CERT_FILE=" + file(secret) + "\nTLS_KEY_FILE=" + file(secret): "PEM",
+		"UPSTREAM_URL=ftp://h":                                             "not a URL",
+		"UPSTREAM_URL=http://u:" + secret + "@h/":                          "not a URL",
+		"TRUSTED_PROXIES=10.0.0.0/99":                                      "neither an address nor a range",
+		"MIGRATE=down":                                                     "not one of",
+		"LOG_LEVEL=loud":                                                   "not one of",
+		"LOG_FORMAT=xml":                                                   "not one of",
 	} {
 		cmd := exec.CommandContext(t.Context(), pod.Binary(t))
-		cmd.Env = []string{good, variable}
+		cmd.Env = append([]string{good}, strings.Split(variable, "\n")...)
 		out, err := cmd.CombinedOutput()
 		name, _, _ := strings.Cut(variable, "=")
 		line := strings.TrimSuffix(string(out), "\n")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"slices"
 )
@@ -14,16 +15,16 @@ import (
 // in a list, percent-encoded, in base64, and in these within each other.
 //
 // Only digests are known, so each part that could be a token is hashed. A text
-// without a word as long as a token costs next to nothing, and no text costs
-// more than about one hash for each two bytes. The price: if a token has
-// separators of its own, it may be missed in the middle of a long word that has
-// many. One that [NewToken] made has none.
+// without a word as long as a token costs next to nothing, and no text costs more
+// than about a hash for each 4 bytes and 120 besides. The price: a token with many
+// separators of its own may be missed in the middle of a long word. Those that
+// [NewToken] makes have none.
 func (ts *Tokens) in(text string) bool {
 	if start, _ := nextWord(text, 0); start < 0 {
 		return false
 	}
-	set := ts.set()
-	return len(set.tokens) > 0 && set.in([]byte(text), maxEncodings)
+	s := search{digests: ts.set().digests, work: spareWork}
+	return len(s.digests) > 0 && s.in([]byte(text), maxEncodings)
 }
 
 // strip takes out what holds a token of ours: the lines that do, and all of
@@ -40,7 +41,18 @@ func (ts *Tokens) strip(h http.Header) {
 	}
 }
 
+// search is one for any of the tokens in a text.
+type search struct {
+	digests map[[sha256.Size]byte]struct{}
+	work    int // that words may do besides what their length allows them
+}
+
 const (
+	// Work is counted in steps; a hash costs as many as costOfHash.
+	spareWork   = 2 << 10
+	workPerByte = 4
+	costOfHash  = 16
+
 	// maxEncodings is how deep encodings may be nested.
 	maxEncodings = 3
 
@@ -48,10 +60,10 @@ const (
 	minBase64 = (minToken*8 + 5) / 6
 )
 
-func (set tokenSet) in(text []byte, encodings int) bool {
+func (s *search) in(text []byte, encodings int) bool {
 	for start, end := nextWord(text, 0); start >= 0; start, end = nextWord(text, end) {
 		word := text[start:end]
-		if set.inWord(word) || encodings > 0 && set.inEncoded(word, encodings-1) {
+		if encodings > 0 && s.inEncoded(word, encodings-1) || s.inWord(word) {
 			return true
 		}
 	}
@@ -79,10 +91,10 @@ func nextWord[T string | []byte](text T, from int) (start, end int) {
 }
 
 // inWord cuts a word before and after each separator, and tries what is between
-// two cuts. A token may have separators too, so first come single pieces, then
-// the word with at most three pieces cut off, and then whatever else, the
-// shortest first, within a bound.
-func (set tokenSet) inWord(word []byte) bool {
+// two cuts. A token may have separators too, so after the single pieces come what
+// the word begins and ends with, what is in quotes in it, and then whatever else,
+// the shortest first, as long as there is work to spend.
+func (s *search) inWord(word []byte) bool {
 	var few [64]int
 	cuts := append(few[:0], 0)
 	for i := 1; i < len(word); i++ {
@@ -91,45 +103,50 @@ func (set tokenSet) inWord(word []byte) bool {
 		}
 	}
 	cuts = append(cuts, len(word))
-	pieces := len(cuts) - 1
+	last := len(cuts) - 1
 
-	const trimmed = 3
-	work := 256 + 4*len(word)
-	if set.inSpans(word, cuts, 1, nil) {
-		return true
-	}
-	for span := pieces; span > 1 && span >= pieces-trimmed; span-- {
-		if set.inSpans(word, cuts, span, nil) {
+	work := s.work
+	defer func() { s.work = min(max(s.work, 0), work) }()
+	for i := range last {
+		if s.is(word, cuts[i], cuts[i+1]) {
 			return true
 		}
 	}
-	for span := 2; span < pieces-trimmed && work > 0; span++ {
-		if set.inSpans(word, cuts, span, &work) {
+	s.work = work + workPerByte*len(word)
+	for i := 1; i < last && s.work > 0; i++ {
+		if s.is(word, cuts[i], len(word)) || s.is(word, 0, cuts[last-i]) {
 			return true
+		}
+	}
+	for _, trim := range [...][2]int{{0, 0}, {1, 1}, {1, 2}, {2, 1}, {3, 1}, {3, 2}} { // also "…" and "…"; and name=…; and name="…" and name="…";
+		if start, end := trim[0], last-trim[1]; start+1 < end && s.is(word, cuts[start], cuts[end]) {
+			return true
+		}
+	}
+	for span := 2; span < last-1; span++ {
+		for i := 1; i+span < last; i++ {
+			if s.work <= 0 {
+				return false
+			}
+			if s.is(word, cuts[i], cuts[i+span]) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// inSpans tries what consists of so many pieces. It takes what it does from
-// work, which may be nil, and ends when that is used up.
-func (set tokenSet) inSpans(word []byte, cuts []int, span int, work *int) bool {
-	const costOfHash = 16
-	for i := span; i < len(cuts); i++ {
-		cost := 1
-		if part := word[cuts[i-span]:cuts[i]]; len(part) >= minToken && len(part) <= maxToken {
-			if _, ours := set.digests[sha256.Sum256(part)]; ours {
-				return true
-			}
-			cost += costOfHash
-		}
-		if work != nil {
-			if *work -= cost; *work <= 0 {
-				return false
-			}
-		}
+// is says whether a part of a word is a token. It can be only with a separator or
+// nothing on either side.
+func (s *search) is(word []byte, start, end int) bool {
+	s.work--
+	if end-start < minToken || end-start > maxToken ||
+		start > 0 && !separator[word[start-1]] || end < len(word) && !separator[word[end]] {
+		return false
 	}
-	return false
+	s.work -= costOfHash
+	_, ours := s.digests[sha256.Sum256(word[start:end])]
+	return ours
 }
 
 // separator is what is seldom part of a token, and often beside one.
@@ -141,17 +158,19 @@ var separator = func() (is [256]bool) {
 }()
 
 // inEncoded decodes a word, and the runs of it that may be base64, and looks again.
-func (set tokenSet) inEncoded(word []byte, encodings int) bool {
-	if plain, changed := percentDecoded(word); changed && set.in(plain, encodings) {
+func (s *search) inEncoded(word []byte, encodings int) bool {
+	if bytes.ContainsRune(word, '%') {
+		if plain := percentDecoded(word); len(plain) < len(word) && s.in(plain, encodings) {
+			return true
+		}
+	}
+	if s.inBase64(word, base64.RawURLEncoding, '-', '_', encodings) {
 		return true
 	}
-	if set.inBase64(word, base64.RawURLEncoding, '-', '_', encodings) {
-		return true
-	}
-	return bytes.ContainsAny(word, "+/") && set.inBase64(word, base64.RawStdEncoding, '+', '/', encodings)
+	return bytes.ContainsAny(word, "+/") && s.inBase64(word, base64.RawStdEncoding, '+', '/', encodings)
 }
 
-func (set tokenSet) inBase64(word []byte, encoding *base64.Encoding, c62, c63 byte, encodings int) bool {
+func (s *search) inBase64(word []byte, encoding *base64.Encoding, c62, c63 byte, encodings int) bool {
 	for start := 0; start < len(word); {
 		end := start
 		for end < len(word) && (isAlphanumeric(word[end]) || word[end] == c62 || word[end] == c63) {
@@ -159,7 +178,7 @@ func (set tokenSet) inBase64(word []byte, encoding *base64.Encoding, c62, c63 by
 		}
 		if run := word[start:end]; len(run) >= minBase64 {
 			// What cannot be decoded at its end is not part of it.
-			if plain, _ := encoding.AppendDecode(nil, run); set.in(plain, encodings) {
+			if plain, _ := encoding.AppendDecode(nil, run); s.in(plain, encodings) {
 				return true
 			}
 		}
@@ -173,33 +192,18 @@ func isAlphanumeric(c byte) bool {
 }
 
 // percentDecoded leaves what is malformed as it is.
-func percentDecoded(word []byte) (plain []byte, changed bool) {
-	for {
-		i := bytes.IndexByte(word, '%')
-		if i < 0 {
-			return append(plain, word...), changed
-		}
-		plain, word = append(plain, word[:i]...), word[i:]
-		if len(word) > 2 {
-			high, ok1 := unhex(word[1])
-			low, ok2 := unhex(word[2])
-			if ok1 && ok2 {
-				plain, word, changed = append(plain, high<<4|low), word[3:], true
+func percentDecoded(word []byte) []byte {
+	plain := make([]byte, 0, len(word))
+	for i := 0; i < len(word); i++ {
+		if word[i] == '%' && i+2 < len(word) {
+			var c [1]byte
+			if _, err := hex.Decode(c[:], word[i+1:i+3]); err == nil {
+				plain = append(plain, c[0])
+				i += 2
 				continue
 			}
 		}
-		plain, word = append(plain, '%'), word[1:]
+		plain = append(plain, word[i])
 	}
-}
-
-func unhex(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10, true
-	}
-	return 0, false
+	return plain
 }
