@@ -171,7 +171,10 @@ var parsers = map[reflect.Type]env.ParserFunc{
 				if err != nil {
 					return nil, fmt.Errorf("%q is neither an address nor a range such as 10.0.0.0/8", word)
 				}
-				p = netip.PrefixFrom(a, a.BitLen())
+				p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
+			}
+			if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 { // addresses of callers are compared as IPv4
+				p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
 			}
 			all = append(all, p.Masked())
 		}

@@ -106,3 +106,15 @@ func TestWordsOfAConnectionMayStandApart(t *testing.T) {
 		}
 	}
 }
+
+func TestAProxyIsTrustedHoweverItsAddressIsWritten(t *testing.T) {
+	for written, want := range map[string]string{
+		"10.1.2.3": "10.1.2.3/32", "10.1.2.3/8": "10.0.0.0/8", "::ffff:10.1.2.3": "10.1.2.3/32", "::ffff:10.1.2.3/104": "10.0.0.0/8",
+		"FD00::1": "fd00::1/128", "fd00::1/8": "fd00::/8", "fe80::1%eth0": "fe80::1/128", "::/0": "::/0",
+	} {
+		c, err := readConfig(map[string]string{"DATABASE_URL": "host=h", "TRUSTED_PROXIES": written})
+		if err != nil || len(c.TrustedProxies) != 1 || c.TrustedProxies[0].String() != want {
+			t.Errorf("%s: %v, %v, want %s", written, c.TrustedProxies, err, want)
+		}
+	}
+}
