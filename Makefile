@@ -16,7 +16,7 @@ test: ## every test, on real PostgreSQL; names the tools whose tests it skips be
 test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; downloads what is not installed
 	test/postgres-versions/run.sh $(MAJORS)
 
-soak: ## random faults, checked against a model (test/oracle/doc.go), for DURATION=1m; SEED=N repeats a failed round
+soak: ## random faults, checked against a model (test/oracle/doc.go), for DURATION=1m; SEED=N repeats the schedule of a failed round
 	@mkdir -p test/artifacts
 	go test -race -count=1 -v -timeout=0 -artifacts -outputdir=test/artifacts -run=TestEveryState ./test/oracle \
 		-for=$(or $(DURATION),1m) -seed=$(or $(SEED),0)
