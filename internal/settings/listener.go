@@ -45,6 +45,7 @@ type listener struct {
 
 	live  atomic.Bool  // LISTENing, and the snapshot was read after that
 	heard atomic.Int64 // the highest revision this connection told of, by read or notification
+	count atomic.Int64 // of notifications, whatever they held
 
 	mu       sync.Mutex
 	channel  string                  // of the connection that stands
@@ -217,6 +218,7 @@ func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) e
 // is no reason to drop the connection: the table is the truth, so it is read.
 func (h *handler) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
 	e := h.l.engine
+	h.l.count.Add(1)
 	c, err := parseNotification(n.Payload)
 	if err != nil {
 		e.metrics.unreadable.Inc()

@@ -155,6 +155,39 @@ func TestABusyListenerIsNotTakenForADeafOne(t *testing.T) {
 	}
 }
 
+// Guarantee 7: nor does a listener that is behind, because the channel is flooded
+// and the link is slow.
+func TestAListenerThatIsBehindIsNotTakenForADeafOne(t *testing.T) {
+	url := pgtest.Database(t)
+	e, _ := liveEngine(t, url, func(c *Config) {
+		c.TTL = MinTTL
+		dial := c.Listen.DialFunc
+		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			return slowly{c}, err
+		}
+	})
+	conn := pgtest.Connect(t, url)
+	pgtest.Exec(t, conn, `SELECT pg_notify(channel, i || repeat('x', 7900)) FROM settings_head, generate_series(1, 300) i`)
+	pgtest.Exec(t, conn, flip)
+	awaitSnapshot(t, e, "the poll finds the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	if e.listener.has(2) {
+		t.Fatal("the listener is not behind")
+	}
+	until(t, "the listener announces it too", func() bool { return e.listener.has(2) })
+	if n := testutil.ToFloat64(e.metrics.reconnects); n != 0 {
+		t.Errorf("%v connections ended", n)
+	}
+}
+
+// slowly is a link on which little arrives at a time: 8 KiB in 10 ms.
+type slowly struct{ net.Conn }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(10 * time.Millisecond)
+	return s.Conn.Read(p[:min(len(p), 8<<10)])
+}
+
 // Guarantee 5: the channel's name can be changed at any time.
 func TestARotatedChannelIsFoundByThePoll(t *testing.T) {
 	url := pgtest.Database(t)

@@ -49,6 +49,7 @@ type poller struct {
 	// when; 0 for none.
 	unheard      Revision
 	unheardSince time.Time
+	unheardCount int64 // of notifications by then
 }
 
 func newPoller(e *Engine) *poller {
@@ -235,7 +236,7 @@ func (p *poller) poll(ctx context.Context) error {
 			e.log.Warn("restarting the listener", zap.Error(astray))
 			e.listener.restart(astray)
 		case p.unheard == 0 && !e.listener.has(head.revision):
-			p.unheard, p.unheardSince = head.revision, time.Now()
+			p.unheard, p.unheardSince, p.unheardCount = head.revision, time.Now(), e.listener.count.Load()
 		}
 	}
 	now := e.Current()
@@ -277,13 +278,18 @@ func (p *poller) checkIn(ctx context.Context, conn *pgx.Conn, base *Snapshot) (v
 	return p.engine.member.checkIn(ctx, conn, base)
 }
 
-// checkHearing restarts a listener that has not announced what a poll found.
+// checkHearing restarts a listener that has not announced what a poll found, and
+// nothing else either: one that is behind, as in a flood of notifications, would be
+// further behind on a new connection.
 func (p *poller) checkHearing() {
 	e := p.engine
 	switch {
 	case p.unheard == 0:
 		return
 	case e.listening() && !e.listener.has(p.unheard):
+		if count := e.listener.count.Load(); count != p.unheardCount {
+			p.unheardSince, p.unheardCount = time.Now(), count
+		}
 		if time.Since(p.unheardSince) < suspicion {
 			return
 		}
