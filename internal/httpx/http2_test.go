@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,7 +25,8 @@ type secure struct {
 	transport *http.Transport // of one connection, by HTTP/2
 }
 
-func serveSecurely(t *testing.T, edit func(*Config)) *secure {
+// serveSecurely is [serve] with TLS; prepare may change what serves.
+func serveSecurely(t *testing.T, edit func(*Config), prepare ...func(*secure)) *secure {
 	t.Helper()
 	cert, key := selfsigned.Pair(t, time.Now().AddDate(1, 0, 0))
 	certificate, err := LoadCertificate(newFile(t, string(cert)), newFile(t, string(key)), nil)
@@ -49,6 +49,9 @@ func serveSecurely(t *testing.T, edit func(*Config)) *secure {
 	s.address = "https://" + inner.Addr().String()
 	s.transport = &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: s.roots}}
 	s.server = s.httpServer(s.public)
+	for _, p := range prepare {
+		p(s)
+	}
 	go func() { _ = s.server.ServeTLS(s.listener, "", "") }()
 	t.Cleanup(func() {
 		s.transport.CloseIdleConnections()
@@ -151,18 +154,34 @@ func (s *secure) engineSwitch(t *testing.T, body string) {
 	}
 }
 
-// repeating is a body without an end, of pieces with a pause between them.
-type repeating struct {
-	ctx   context.Context
-	piece string
-	pause time.Duration
-}
-
-func (r repeating) Read(p []byte) (int, error) {
-	select {
-	case <-time.After(r.pause):
-		return copy(p, r.piece), nil
-	case <-r.ctx.Done():
-		return 0, errors.New("the test is over")
+// A caller that never begins TLS counts as a connection, and has as long as for
+// a request's header.
+func TestAConnectionThatNeverBeginsTLSEnds(t *testing.T) {
+	counted := make(chan int64, 2)
+	s := serveSecurely(t, nil, func(s *secure) {
+		if limit := s.server.ReadHeaderTimeout; limit <= 0 || limit > patience {
+			t.Fatalf("it would have %v", limit)
+		}
+		s.server.ReadHeaderTimeout = 100 * time.Millisecond
+		s.server.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew || state == http.StateClosed {
+				counted <- s.metrics.publicConnections.Load()
+			}
+		}
+	})
+	for _, begin := range []string{"", "\x16\x03\x01"} { // nothing, and a part of a ClientHello
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.address, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		fmt.Fprint(conn, begin)
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Errorf("%q: %v", begin, err)
+		}
+		if first, last := <-counted, <-counted; first != 1 || last != 0 {
+			t.Errorf("%q: %d connections are counted, and %d when it has ended", begin, first, last)
+		}
 	}
 }
