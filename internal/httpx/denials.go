@@ -49,9 +49,10 @@ func (s *Server) denied(c echo.Context, p *problem) {
 	if !ok {
 		return
 	}
+	method, path := s.shown(c.Request())
 	s.log.Warn("denied", zap.String("reason", reason), zap.Int("status", p.Status),
 		zap.String("caller", callerOf(c).name), zap.String("client_ip", c.RealIP()),
-		zap.String("method", methodOf(c.Request())), zap.String("path", p.Instance), zap.String("route", c.Path()),
+		zap.String("method", method), zap.String("path", path), zap.String("route", c.Path()),
 		zap.String("detail", p.Detail), zap.Int("suppressed", suppressed), logRequestID(c))
 }
 

@@ -32,12 +32,18 @@ type incoming struct {
 func (b *incoming) Read(p []byte) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	switch { // after the answer net/http's side of it is gone, and to touch that would be a panic
+	case b.whole.Load():
+		return 0, io.EOF
+	case b.over.Load():
+		return 0, http.ErrBodyReadAfterClose
+	}
 	began := time.Now()
 	if b.pace != nil {
 		_ = b.control.SetReadDeadline(began.Add(b.pace.left()))
-	}
-	if b.over.Load() { // looked at after the deadline was set: end sets its own after it has said so
-		return 0, http.ErrBodyReadAfterClose
+		if b.over.Load() { // end sets its deadline after it has said so, and ours may have replaced it
+			return 0, http.ErrBodyReadAfterClose
+		}
 	}
 	n, err = b.body.Read(p)
 	switch {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // in says whether a text, such as a header's value or a request's target, holds
@@ -27,10 +28,23 @@ func (ts *Tokens) in(text string) bool {
 	return len(s.digests) > 0 && s.in([]byte(text), maxEncodings)
 }
 
+// inName says the same of a header's name, which has lost its case on the way. A
+// token of mixed case that we have not made is not known by that.
+func (ts *Tokens) inName(name string) bool {
+	if len(name) < minToken {
+		return false
+	}
+	return ts.in(name) || ts.in(strings.ToLower(name)) || ts.in(madePrefix+strings.ToUpper(name[len(madePrefix):]))
+}
+
 // strip takes out what holds a token of ours: the lines that do, and all of
 // Authorization if one of its lines does.
 func (ts *Tokens) strip(h http.Header) {
 	for name, lines := range h {
+		if ts.inName(name) {
+			delete(h, name)
+			continue
+		}
 		if !slices.ContainsFunc(lines, ts.in) {
 			continue
 		}

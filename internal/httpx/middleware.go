@@ -16,11 +16,11 @@ import (
 var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // requestID names the request: as the caller did, if the name is sane. The
-// upstream gets it too.
-func requestID(next echo.HandlerFunc) echo.HandlerFunc {
+// upstream gets it too, and so does the log.
+func (s *Server) requestID(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
-		if !saneRequestID.MatchString(id) {
+		if !saneRequestID.MatchString(id) || s.tokens.in(id) {
 			id = rand.Text()
 		}
 		c.Request().Header.Set(echo.HeaderXRequestID, id)
@@ -60,8 +60,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			if entry == nil {
 				return
 			}
+			method, path := s.shown(c.Request())
 			fields := []zap.Field{
-				zap.String("method", methodOf(c.Request())), zap.String("path", pathOf(c.Request())),
+				zap.String("method", method), zap.String("path", path),
 				zap.String("route", c.Path()), zap.Int("status", c.Response().Status),
 				zap.Duration("duration", took), zap.Int64("bytes", c.Response().Size),
 				zap.String("client_ip", c.RealIP()), logRequestID(c),
@@ -76,6 +77,21 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return nil
 	}
+}
+
+// withheld stands in the log for what holds a token of ours.
+const withheld = "(withheld: it holds a token)"
+
+// shown is what the log may have of what was asked for.
+func (s *Server) shown(r *http.Request) (method, path string) {
+	method, path = methodOf(r), pathOf(r)
+	if s.tokens.in(r.Method) {
+		method = withheld
+	}
+	if s.tokens.in(r.URL.EscapedPath()) {
+		path = withheld
+	}
+	return method, path
 }
 
 // recovered makes a panic a 500, and logs where it came from.

@@ -28,10 +28,11 @@ func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
 		if r.Method == http.MethodConnect || r.Method == "PRI" || r.URL.Opaque != "" { // PRI: the preface of HTTP/2
 			return methodNotAllowed.because("This is no proxy to other hosts: it passes requests on to the platform, and no tunnels.")
 		}
-		if s.tokens.in(r.RequestURI) || s.tokens.in(r.Host) {
+		if s.tokens.in(r.RequestURI) || s.tokens.in(r.Host) || s.tokens.in(r.Method) {
 			r.URL = &url.URL{Path: "/"} // nor may the log, and the problem itself
 			return tokenInURL.because("The address holds a token of the admin API, so the request was not passed on. Send tokens in the header Authorization only. Addresses are logged on their way: replace this token.")
 		}
+		s.tokens.strip(r.Header) // before anything is made of it, such as X-Forwarded-Host
 		narrowUpgrade(r)
 		body, _ := r.Body.(*incoming)
 		if body != nil {
@@ -73,7 +74,7 @@ func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	r.Out.URL.User = nil                   // from http://user:password@host/, which would become a header
 	r.SetURL(upstream)
 	r.Out.Host = r.In.Host
-	s.tokens.strip(r.Out.Header)
+	r.Out.Trailer = nil // it has names without values: HTTP lets a proxy leave trailers out (RFC 9110, 6.5.1)
 	proxies(s.trusted).forward(r.Out.Header, r.In)
 }
 

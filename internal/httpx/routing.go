@@ -19,7 +19,7 @@ func (s *Server) newLine() line {
 	e.Logger.SetOutput(io.Discard) // ours is the one log
 	e.IPExtractor = proxies(s.trusted).clientIP
 	e.HTTPErrorHandler = s.fail
-	e.Use(requestID, s.observe, s.recovered)
+	e.Use(s.requestID, s.observe, s.recovered)
 	return line{e}
 }
 

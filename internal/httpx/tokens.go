@@ -234,15 +234,18 @@ func (t Token) shown() string {
 	return fmt.Sprintf(" (%q)", t.name)
 }
 
+// madePrefix is what the tokens that we make begin with; the rest is in upper case.
+const madePrefix = "pst_"
+
 // NewToken makes a token, and the line for the file that holds its digest. The
-// token is random, 260 bits, and begins with "pst_", so that scanners for leaked
-// secrets can know it. An end of zero is for none. It fails if the name or the
+// token is random, 260 bits, and begins with [madePrefix], so that scanners for
+// leaked secrets can know it. An end of zero is for none. It fails if the name or the
 // role is malformed.
 func NewToken(name, roleName string, end time.Time) (secret, line string, err error) {
 	if _, err := parseCaller(name, roleName); err != nil {
 		return "", "", err
 	}
-	secret = "pst_" + rand.Text() + rand.Text()
+	secret = madePrefix + rand.Text() + rand.Text()
 	line = fmt.Sprintf("%s:%s:%x", name, roleName, sha256.Sum256([]byte(secret)))
 	if !end.IsZero() {
 		line += ":" + end.UTC().Format(time.RFC3339)
