@@ -41,6 +41,11 @@ func check(ctx context.Context, r *report, o options) error {
 		return err
 	}
 	defer closeAll(contenders)
+	crowd, err := openCrowded(ctx)
+	if err != nil {
+		return err
+	}
+	defer crowd.close()
 	floor, whole, unregistered := contenders[0], contenders[1], contenders[2]
 
 	// What no request should cost more than: the shape that this project came from.
@@ -92,6 +97,7 @@ func check(ctx context.Context, r *report, o options) error {
 		guard{"buffers that a write touches", 38, func(ctx context.Context) (float64, error) {
 			return ofDatabase(ctx, unregistered, &value, `SELECT (blks_hit + blks_read)::float8 FROM pg_stat_database WHERE datname = current_database()`)
 		}})
+	guards = append(guards, crowdGuards(crowd)...)
 
 	s := r.section("guards", fmt.Sprintf("What must not grow. Each has up to %d attempts.", attempts), "what", "at most", "measured", "attempts", "")
 	var over []error

@@ -49,6 +49,7 @@ var parts = []struct {
 	{"connections", connections},
 	{"idle", idling},
 	{"startup", starting},
+	{"crowd", crowding},
 }
 
 // guarding is the part that `make bench-check` runs, and `make bench` does not.
