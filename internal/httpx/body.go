@@ -49,12 +49,23 @@ func readBody(c echo.Context, fields ...field) error {
 	return nil
 }
 
-// receive reads the bytes, and makes sure that they mean what they say.
+// receive reads the bytes, and makes sure that they mean what they say. What the
+// header tells of them is refused before they have come.
 func receive(c echo.Context) ([]byte, error) {
-	text, err := io.ReadAll(c.Request().Body)
+	r := c.Request()
+	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
+		return nil, unsupportedMedia.because("The body has the content encoding %.64q. Send it as it is.", coding)
+	}
+	if sent := r.Header.Get(echo.HeaderContentType); sent != "" && !isJSON(sent) {
+		return nil, unsupportedMedia.because("The body has the content type %.64q. Send JSON, as application/json.", sent)
+	}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge()
+	}
+	text, err := io.ReadAll(r.Body)
 	if err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, bodyTooLarge.because("The body has more than %d bytes. Send less.", maxBody)
+		if _, over := errors.AsType[*http.MaxBytesError](err); over {
+			return nil, tooLarge()
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, bodyTimeout.because("The body did not arrive within %v. Send it again.", bodyWait)
@@ -64,19 +75,19 @@ func receive(c echo.Context) ([]byte, error) {
 	// The engine may take longer than what was left of the body's time.
 	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
 
-	if coding := c.Request().Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
-		return nil, unsupportedMedia.because("The body has the content encoding %.64q. Send it as it is.", coding)
-	}
-	if sent := c.Request().Header.Get(echo.HeaderContentType); sent != "" {
-		mediaType, _, err := mime.ParseMediaType(sent)
-		if err != nil || mediaType != typeJSON && !strings.HasSuffix(mediaType, "+json") {
-			return nil, unsupportedMedia.because("The body has the content type %.64q. Send JSON, as application/json.", sent)
-		}
-	}
 	if !utf8.Valid(text) {
 		return nil, malformedBody.because("The body is not UTF-8. Send JSON in UTF-8.")
 	}
 	return text, nil
+}
+
+func tooLarge() error {
+	return bodyTooLarge.because("The body has more than %d bytes. Send less.", maxBody)
+}
+
+func isJSON(contentType string) bool {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (mediaType == typeJSON || strings.HasSuffix(mediaType, "+json"))
 }
 
 // parseObject takes one JSON object apart into fields as they were sent.

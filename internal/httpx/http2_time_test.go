@@ -24,6 +24,7 @@ import (
 // pipes are connections in memory, on which time may be made up.
 type pipes struct {
 	conns  chan net.Conn
+	slow   time.Duration // before each connection
 	closed context.Context
 	close  context.CancelFunc
 }
@@ -48,6 +49,7 @@ func (p *pipes) Close() error { p.close(); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (p *pipes) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	time.Sleep(p.slow)
 	near, far := net.Pipe()
 	select {
 	case p.conns <- far:
@@ -59,13 +61,14 @@ func (p *pipes) DialContext(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// inNoTime serves by HTTP/2 before an upstream, with everything but the engine in
-// a bubble, where hours pass at once.
-func inNoTime(t *testing.T, engine *settings.Engine, platform http.HandlerFunc, test func(t *testing.T, send func(method, path string, body io.Reader) (*http.Response, error))) {
+// inNoTime serves by HTTP/2 or HTTP/1.1 before an upstream that may be slow to
+// connect to, with everything but the engine in a bubble, where hours pass at once.
+func inNoTime(t *testing.T, major int, slow time.Duration, engine *settings.Engine, platform http.HandlerFunc, test func(t *testing.T, send func(method, path string, body io.Reader) (*http.Response, error))) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		defer time.Sleep(time.Hour) // in which all that was begun ends
 		behind := newPipes()
+		behind.slow = slow
 		upstream := &http.Server{Handler: platform}
 		go func() { _ = upstream.Serve(behind) }()
 		defer upstream.Close()
@@ -83,22 +86,31 @@ func inNoTime(t *testing.T, engine *settings.Engine, platform http.HandlerFunc, 
 			Engine: engine, Tokens: testTokens(t), Certificate: certificate, Registry: prometheus.NewRegistry(),
 			Upstream: &url.URL{Scheme: "http", Host: "upstream"},
 		})
+		if major == 1 {
+			s.certificate = nil
+		}
 		http.DefaultTransport = normal
 		front := newPipes()
 		server := s.httpServer(s.public)
-		go func() { _ = server.ServeTLS(front, "", "") }()
+		scheme := "https"
+		if major == 1 {
+			scheme = "http"
+			go func() { _ = server.Serve(front) }()
+		} else {
+			go func() { _ = server.ServeTLS(front, "", "") }()
+		}
 		defer server.Close()
 
 		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: front.DialContext}
 		defer transport.CloseIdleConnections()
 		test(t, func(method, path string, body io.Reader) (*http.Response, error) {
-			r, err := http.NewRequestWithContext(t.Context(), method, "https://127.0.0.1"+path, body)
+			r, err := http.NewRequestWithContext(t.Context(), method, scheme+"://127.0.0.1"+path, body)
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.Header.Set("Authorization", "Bearer "+adminToken)
 			res, err := transport.RoundTrip(r)
-			if err == nil && res.ProtoMajor != 2 {
+			if err == nil && res.ProtoMajor != major {
 				t.Fatalf("%s %s: went by %s", method, path, res.Proto)
 			}
 			return res, err
@@ -133,7 +145,7 @@ func TestOverHTTP2SlowCallersHaveTheirLimitsAndQuietStreamsLive(t *testing.T) {
 		}
 		return nil
 	}
-	inNoTime(t, engine, nil, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
+	inNoTime(t, 2, 0, engine, nil, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
 		// A caller cannot stretch the time of our own routes.
 		began := time.Now()
 		res, err := send("PUT", "/api/v1/admin/settings/x", dripping(1, time.Second, time.Hour))
@@ -147,7 +159,7 @@ func TestOverHTTP2SlowCallersHaveTheirLimitsAndQuietStreamsLive(t *testing.T) {
 			t.Errorf("the connection afterwards: %v, %v", res, err)
 		}
 	})
-	inNoTime(t, engine, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
+	inNoTime(t, 2, 0, engine, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
 		began := time.Now()
 		res, err := send("POST", "/trickle", dripping(1, time.Second, time.Hour))
 		if err != nil || res.StatusCode != http.StatusRequestTimeout {
@@ -170,13 +182,18 @@ func TestOverHTTP2SlowCallersHaveTheirLimitsAndQuietStreamsLive(t *testing.T) {
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n, err)
 	}
-	inNoTime(t, engine, pausing, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
+	inNoTime(t, 2, 0, engine, pausing, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
 		res, err := send("POST", "/upload", bytes.NewReader(make([]byte, 3<<20)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if text, err := io.ReadAll(res.Body); err != nil || string(text) != "3145728 <nil>" {
 			t.Errorf("an upload to an upstream that pauses: %d %q, %v", res.StatusCode, text, err)
+		}
+	})
+	inNoTime(t, 2, 2*strayTimeout, engine, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
+		if res, err := send("POST", "/upload", dripping(8<<10, time.Second, 3*strayTimeout)); err != nil || res.StatusCode != 200 {
+			t.Errorf("an upload to an upstream that is slow to connect to: %v, %v", res, err)
 		}
 	})
 	quiet := func(w http.ResponseWriter, r *http.Request) {
@@ -197,24 +214,26 @@ func TestOverHTTP2SlowCallersHaveTheirLimitsAndQuietStreamsLive(t *testing.T) {
 			}
 		}
 	}
-	inNoTime(t, engine, quiet, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
-		for _, body := range []io.Reader{nil, strings.NewReader("all of it")} {
-			res, err := send("POST", "/stream", body)
+	for _, major := range []int{1, 2} {
+		inNoTime(t, major, 0, engine, quiet, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
+			for _, body := range []io.Reader{nil, strings.NewReader("all of it")} {
+				res, err := send("POST", "/stream", body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if text, err := io.ReadAll(res.Body); err != nil || strings.Count(string(text), "line\n") != 3 {
+					t.Errorf("a quiet stream: %q, %v", text, err)
+				}
+			}
+			res, err := send("GET", "/too", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if text, err := io.ReadAll(res.Body); err != nil || strings.Count(string(text), "line\n") != 3 {
-				t.Errorf("a quiet stream: %q, %v", text, err)
+			if text, err := io.ReadAll(res.Body); err == nil || strings.Count(string(text), "line\n") != 3 {
+				t.Errorf("a stream that is too quiet: %q, %v", text, err)
 			}
-		}
-		res, err := send("GET", "/too", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if text, err := io.ReadAll(res.Body); err == nil || strings.Count(string(text), "line\n") != 3 {
-			t.Errorf("a stream that is too quiet: %q, %v", text, err)
-		}
-	})
+		})
+	}
 	flood := func(w http.ResponseWriter, _ *http.Request) {
 		for {
 			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
@@ -222,7 +241,7 @@ func TestOverHTTP2SlowCallersHaveTheirLimitsAndQuietStreamsLive(t *testing.T) {
 			}
 		}
 	}
-	inNoTime(t, engine, flood, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
+	inNoTime(t, 2, 0, engine, flood, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
 		began := time.Now()
 		res, err := send("GET", "/flood", nil)
 		if err != nil {

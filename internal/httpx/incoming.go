@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -21,11 +22,12 @@ type incoming struct {
 	body    io.Reader // net/http's
 	control *http.ResponseController
 
-	pace  *pace       // of a body that is passed on; nil: its route has a deadline
-	mu    sync.Mutex  // held while a Read is under way
-	whole atomic.Bool // read to its end
-	over  atomic.Bool // nobody reads it any more
-	slow  atomic.Bool // it fell behind its pace
+	pace  *pace                   // of a body that is passed on; nil: its route has a deadline
+	mu    sync.Mutex              // held while a Read is under way
+	whole atomic.Bool             // read to its end
+	over  atomic.Bool             // nobody reads it any more
+	slow  atomic.Bool             // it fell behind its pace
+	fault atomic.Pointer[problem] // the caller's, which ended it; nil: none
 }
 
 // Read is for one reader at a time.
@@ -54,10 +56,21 @@ func (b *incoming) Read(p []byte) (n int, err error) {
 		b.pace.took(time.Since(began), n)
 		_ = b.control.SetReadDeadline(time.Time{}) // else it would end a stream of HTTP/2 by itself
 	}
-	if errors.Is(err, io.EOF) { // and not ErrUnexpectedEOF
+	switch {
+	case errors.Is(err, io.EOF): // and not ErrUnexpectedEOF
 		b.whole.Store(true)
+	case err != nil:
+		b.fault.Store(faultOf(err))
 	}
 	return n, err
+}
+
+// faultOf is what the caller did for its body to end with this error.
+func faultOf(err error) *problem {
+	if _, network := errors.AsType[net.Error](err); network || errors.Is(err, io.ErrUnexpectedEOF) {
+		return callerLeft.because("The caller went away in the middle of its body.")
+	}
+	return malformedBody.because("The body is not encoded as its header says: %v. Send it again.", err)
 }
 
 // Close does nothing: a transport may call it while it still reads.
@@ -67,6 +80,7 @@ func (b *incoming) Close() error { return nil }
 func (b *incoming) passOn() {
 	p := uploading
 	b.pace = &p
+	_ = b.control.SetReadDeadline(time.Time{}) // the upstream may take its time to be connected
 }
 
 // end returns once nobody reads the body any more.

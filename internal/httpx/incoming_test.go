@@ -61,6 +61,9 @@ func TestEveryAnswerOfOursComesBeforeTheBody(t *testing.T) {
 		{"POST /api/v1/admin/maintenance", adminToken, 405},
 		{"GET /api/v1/admin/fleet", adminToken, 200},
 		{"GET /api/v1/admin/nothing", adminToken, 404},
+		{"PUT /api/v1/admin/maintenance", adminToken + "\r\nContent-Type: text/plain", 415},
+		{"PUT /api/v1/admin/settings/x", adminToken + "\r\nContent-Encoding: gzip", 415},
+		{"DELETE /api/v1/admin/settings/x", adminToken + "\r\nIf-Match: x", 400},
 	} {
 		for _, body := range []string{
 			"Content-Length: 1000\r\n\r\n", "Content-Length: 10000000\r\n\r\nabc", "Content-Length: 7\r\nExpect: 100-continue\r\n\r\n",
@@ -95,6 +98,36 @@ func TestEveryAnswerOfOursComesBeforeTheBody(t *testing.T) {
 	}
 	if paths := asked(); paths != nil {
 		t.Errorf("the upstream was asked for %v", paths)
+	}
+}
+
+func TestABodyThatIsTooLargeIsRefusedBeforeItComes(t *testing.T) {
+	s := serve(t, nil)
+	for _, path := range []string{"maintenance", "settings/x"} {
+		began := time.Now()
+		conn := s.dial(t)
+		fmt.Fprintf(conn, "PUT /api/v1/admin/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", path, adminToken, maxBody+1)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge || time.Since(began) >= bodyWait {
+			t.Errorf("%s: %v, %v, after %v", path, res, err, time.Since(began))
+		}
+	}
+}
+
+// A body that is no body is the caller's fault, and not the platform's.
+func TestABodyWithMalformedChunksIs400(t *testing.T) {
+	address, _ := upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	s := serve(t, func(c *Config) { c.Upstream = address })
+	for _, chunks := range []string{"ZZZZ\r\nhello\r\n", "5\r\nhelloworld\r\n", "ffffffffffffffffff\r\n", "-1\r\n", "5;\x00\nhello"} {
+		conn := s.dial(t)
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n", chunks)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%q: %v", chunks, err)
+			continue
+		}
+		text, _ := io.ReadAll(res.Body)
+		answer{res.StatusCode, res.Header, string(text)}.wantProblem(t, 400, "malformed-body")
 	}
 }
 

@@ -48,6 +48,8 @@ func (s *Server) proxy(upstream *url.URL) echo.HandlerFunc {
 			return bodyTimeout.because("The body came more slowly than %d bytes a second, or stopped for %v. Send it again.", uploading.rate, uploading.patience)
 		case r.Context().Err() != nil:
 			return callerLeft.because("The caller went away before the platform had answered.")
+		case body != nil && body.fault.Load() != nil:
+			return body.fault.Load()
 		}
 		p := upstreamUnreachable.because("The platform behind the gate could not be reached, or broke off. Try again; if it lasts, check UPSTREAM_URL and what answers there.")
 		p.cause = w.err

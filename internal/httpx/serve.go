@@ -17,6 +17,7 @@ import (
 // take: the upstream may stream, at a [pace]. Our own routes are bounded one by one.
 const (
 	headerTimeout  = 5 * time.Second
+	strayTimeout   = 10 * time.Second // for a body after net/http's own refusal, such as a 417
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
 	noticeTime     = time.Second
@@ -96,6 +97,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	server := &http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  strayTimeout, // the routes set their own
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		ErrorLog:                     log,
