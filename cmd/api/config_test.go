@@ -118,3 +118,16 @@ func TestAProxyIsTrustedHoweverItsAddressIsWritten(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOriginThatNeverMatchesStopsTheStartWithOneLine(t *testing.T) {
+	for _, bad := range []string{"https://*.example", "https://shop.example:443", "https://bücher.example", "*,https://a.example", "https://SHOP.example", "https://shop.example/", "null", ","} {
+		_, err := readConfig(map[string]string{"DATABASE_URL": "host=h", "CORS_ORIGINS": bad})
+		if err == nil || !strings.HasPrefix(err.Error(), "CORS_ORIGINS ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	c, err := readConfig(map[string]string{"DATABASE_URL": "host=h", "CORS_ORIGINS": " https://shop.example , http://localhost:5173\n"})
+	if err != nil || len(c.CORSOrigins) != 2 || c.CORSOrigins[0] != "https://shop.example" || c.CORSOrigins[1] != "http://localhost:5173" {
+		t.Errorf("%q, %v", c.CORSOrigins, err)
+	}
+}

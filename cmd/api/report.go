@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -50,6 +51,9 @@ type (
 		Build      string     `json:"build"`
 	}
 )
+
+// unsaid is the revision of a pod that has not said what it has in force.
+const unsaid = 0
 
 func (w *writeReport) whole() bool       { return w.Revision > 0 && w.Maintenance.whole() }
 func (m *maintenanceReport) whole() bool { return m.Active != nil }
@@ -99,7 +103,11 @@ func (f fleetReport) stragglers() string {
 		case p.Revision >= f.Revision:
 		case p.ClosedAt != nil:
 		default:
-			words = append(words, fmt.Sprintf("%s (%s, at revision %d)", plain(p.Pod), plain(p.State), p.Revision))
+			has := fmt.Sprintf("at revision %d", p.Revision)
+			if p.Revision == unsaid {
+				has = "has not said what it has"
+			}
+			words = append(words, fmt.Sprintf("%s (%s, %s)", plain(p.Pod), plain(p.State), has))
 		}
 	}
 	return cmp.Or(strings.Join(words, ", "), "no pod has said so")
@@ -116,12 +124,15 @@ func (f fleetReport) table(w io.Writer) {
 		if p.LastSeen != nil {
 			seen = fmt.Sprintf("%.1fs ago", max(0, time.Since(*p.LastSeen).Seconds()))
 		}
-		lag := "-"
-		if p.Lag > 0 {
+		revision, lag := strconv.FormatInt(p.Revision, 10), "-"
+		switch {
+		case p.Revision == unsaid:
+			revision, lag = "unknown", "unknown"
+		case p.Lag > 0:
 			lag = fmt.Sprintf("%d, %.1fs", p.Lag, p.LagSeconds)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n",
-			plain(p.Pod), plain(state), p.Revision, lag, seen, plain(p.Listener), plain(p.Source), plain(p.Build))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			plain(p.Pod), plain(state), revision, lag, seen, plain(p.Listener), plain(p.Source), plain(p.Build))
 	}
 	_ = t.Flush()
 }

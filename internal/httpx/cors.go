@@ -1,11 +1,16 @@
 package httpx
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // The headers of the Fetch standard's CORS protocol, whose names net/http lacks.
@@ -21,32 +26,90 @@ const (
 var exposedHeaders = strings.Join([]string{"ETag", "Retry-After", "X-Request-Id", "WWW-Authenticate"}, ", ")
 
 // Origins are the other origins whose scripts may read our own answers, such as
-// https://shop.example; nil: none. Credentials, which a browser would add by
-// itself, are never allowed; a token that the script holds may be sent.
+// https://shop.example, as browsers send them; nil: none. Credentials, which a
+// browser would add by itself, are never allowed; a token that the script holds
+// may be sent.
 type Origins []string
 
-// ParseOrigins reads a comma-separated list of origins (RFC 6454, 6.2), or "*".
+// ParseOrigins reads a comma-separated list of origins, or "*" by itself. It
+// refuses whatever no browser sends: it could never match. The error names the
+// first such element, and what to write instead.
 func ParseOrigins(s string) (Origins, error) {
 	var all Origins
 	for one := range strings.SplitSeq(s, ",") {
-		one = strings.TrimSpace(one)
-		u, err := url.Parse(one)
-		whole := err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.Scheme+"://"+u.Host == one
-		if !whole && one != AnyOrigin {
-			return nil, fmt.Errorf("%q is not an origin such as https://shop.example or https://shop.example:8443, without a path, nor *", one)
+		all = append(all, strings.TrimSpace(one))
+	}
+	if len(all) == 1 && all.any() {
+		return all, nil
+	}
+	for _, one := range all {
+		if err := checkOrigin(one); err != nil {
+			return nil, err
 		}
-		all = append(all, one)
 	}
 	return all, nil
 }
 
-// AnyOrigin is in a list that stands for all origins.
+func checkOrigin(s string) error {
+	switch u, err := url.Parse(s); {
+	case s == "":
+		return errors.New("has an element that is empty, which is not an origin: take out the comma beside it")
+	case strings.Contains(s, "*"):
+		return fmt.Errorf("%q is not an origin: name each origin in full, or write * and nothing else for any", s)
+	case err == nil && u.User != nil:
+		return errors.New("has an element with a user or a password, which is not an origin: leave them out")
+	case err == nil && strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }):
+		return fmt.Errorf("%q is not an origin as browsers send it: write its host in punycode, such as xn--bcher-kva.example for bücher.example", s)
+	default:
+		if sent, ok := originOf(u); !ok {
+			return fmt.Errorf("%q is not an origin such as https://shop.example or https://shop.example:8443, nor *", s)
+		} else if s != sent {
+			return fmt.Errorf("%q is not an origin as browsers send it: write %s", s, sent)
+		}
+	}
+	return nil
+}
+
+// originOf is a URL's origin as browsers send it (RFC 6454, 6.2); ok is false if
+// it has none. u may be nil.
+func originOf(u *url.URL) (origin string, ok bool) {
+	if u == nil || u.Scheme != "http" && u.Scheme != "https" {
+		return "", false
+	}
+	host := strings.ToLower(u.Hostname())
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err != nil && !(hostname.MatchString(host) && !numeric.MatchString(host)) || a.Zone() != "":
+		return "", false
+	case a.Is4In6(): // browsers know no dots here
+		b := a.As16()
+		host = fmt.Sprintf("[::ffff:%x:%x]", uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15]))
+	case a.Is6():
+		host = "[" + a.String() + "]"
+	}
+	origin = u.Scheme + "://" + host
+	if u.Port() == "" {
+		return origin, true
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if isDefault := u.Scheme == "http" && port == 80 || u.Scheme == "https" && port == 443; !isDefault {
+		origin += ":" + strconv.FormatUint(port, 10)
+	}
+	return origin, err == nil && port > 0
+}
+
+var (
+	hostname = regexp.MustCompile(`^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$`)
+	numeric  = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)\.?$`) // browsers take such a host for an IPv4 address, and write it in full
+)
+
+// AnyOrigin is the one element of a list that stands for all origins.
 const AnyOrigin = "*"
 
 func (o Origins) any() bool { return slices.Contains(o, AnyOrigin) }
 
 func (o Origins) allow(origin string) bool {
-	return origin != "" && (o.any() || slices.ContainsFunc(o, func(one string) bool { return strings.EqualFold(one, origin) }))
+	return origin != "" && (o.any() || slices.Contains(o, origin))
 }
 
 // share lets scripts of the origins read an answer of ours.

@@ -9,15 +9,40 @@ import (
 
 const shop = "https://shop.example"
 
-func TestOriginsAreParsed(t *testing.T) {
-	for _, good := range []string{"*", shop, "http://localhost:5173, https://shop.example:8443"} {
+func TestAnOriginIsTakenAsBrowsersSendItAndElseTheErrorSaysHow(t *testing.T) {
+	for _, good := range []string{
+		"*", shop, "http://localhost:5173, https://shop.example:8443", "https://shop.example:80,http://shop.example:443", "https://xn--bcher-kva.example",
+		"http://127.0.0.1:3000", "http://[::1]:3000", "https://[::ffff:7f00:1]", "https://a_b.shop-1.example.", "https://1.example", shop + " ,\t" + shop,
+	} {
 		if o, err := ParseOrigins(good); err != nil || len(o) != strings.Count(good, ",")+1 {
 			t.Errorf("ParseOrigins(%q) = %q, %v", good, o, err)
 		}
 	}
-	for _, bad := range []string{"shop.example", shop + "/", shop + "/path", "ftp://shop.example", "https://", "null", shop + ",", "https://*.example, x", "https://u@shop.example"} {
-		if o, err := ParseOrigins(bad); err == nil {
+	for bad, advice := range map[string]string{
+		"https://*.example": "write * and nothing else", "*,https://a.example": "write * and nothing else", "https://a.example,*": "write * and nothing else",
+		"*,*": "write * and nothing else", "https://*": "write * and nothing else", "https://shop.example:*": "write * and nothing else",
+		"https://shop.example:443": "write https://shop.example", "http://shop.example:80": "write http://shop.example",
+		"http://shop.example:080": "write http://shop.example", "http://shop.example:": "write http://shop.example", "http://h:0": "such as",
+		"https://shop.example:08443": "write https://shop.example:8443", "https://bücher.example": "punycode", "https://bücher.example/": "punycode",
+		"https://SHOP.example": "write https://shop.example", "HTTPS://shop.example": "write https://shop.example",
+		shop + "/": "write https://shop.example", shop + "/path": "write https://shop.example", shop + "?": "write https://shop.example", shop + "#a": "write https://shop.example",
+		"https://[0:0::1]": "write https://[::1]", "https://[::FFFF:127.0.0.1]": "write https://[::ffff:7f00:1]", "https://[fe80::1%25eth0]": "such as",
+		"https://127.1": "such as", "https://0x7f.0.0.1": "such as", "https://127.0.0.01": "such as", "https://0x7f000001": "such as", "https://300.0.0.1": "such as",
+		"shop.example": "such as", "//shop.example": "such as", "ftp://shop.example": "such as", "https://": "such as", "https:shop.example": "such as", "https://:443": "such as",
+		"https://shop example": "such as", "https://shop..example": "such as", "https://.example": "such as", "https://shop.example:99999": "such as", "https://a;b": "such as",
+		"null": "such as", shop + " https://b.example": "such as", "https://\x00": "such as",
+		shop + ",": "take out the comma", ",": "take out the comma", shop + ",,https://b.example": "take out the comma", "": "take out the comma",
+		"https://u@shop.example": "leave them out", "https://u:hunter2@shop.example": "leave them out",
+	} {
+		o, err := ParseOrigins(bad)
+		if err == nil {
 			t.Errorf("ParseOrigins(%q) = %q", bad, o)
+			continue
+		}
+		said := err.Error()
+		if !strings.Contains(said, "not an origin") || strings.ContainsAny(said, "\n\x00") || strings.Contains(said, "hunter2") ||
+			!strings.Contains(said+"\n", advice) || strings.Contains(advice, "://") && !strings.HasSuffix(said, advice) {
+			t.Errorf("ParseOrigins(%q) fails with %q, want %q in it", bad, said, advice)
 		}
 	}
 }

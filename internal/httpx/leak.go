@@ -18,8 +18,9 @@ import (
 // Only digests are known, so each part that could be a token is hashed. A text
 // without a word as long as a token costs next to nothing, and no text costs more
 // than about a hash for each 4 bytes and 120 besides. The price: a token with many
-// separators of its own may be missed in the middle of a long word. Those that
-// [NewToken] makes have none.
+// separators of its own may be missed in the middle of a long word, and one with
+// letters or digits right beside it always. Those that [NewToken] makes are found
+// in whatever is around them.
 func (ts *Tokens) in(text string) bool {
 	if start, _ := nextWord(text, 0); start < 0 {
 		return false
@@ -34,7 +35,7 @@ func (ts *Tokens) inName(name string) bool {
 	if len(name) < minToken {
 		return false
 	}
-	return ts.in(name) || ts.in(strings.ToLower(name)) || ts.in(madePrefix+strings.ToUpper(name[len(madePrefix):]))
+	return ts.in(name) || ts.in(strings.ToLower(name))
 }
 
 // strip takes out what holds a token of ours: the lines that do, and all of
@@ -75,6 +76,9 @@ const (
 )
 
 func (s *search) in(text []byte, encodings int) bool {
+	if s.made(text) {
+		return true
+	}
 	for start, end := nextWord(text, 0); start >= 0; start, end = nextWord(text, end) {
 		word := text[start:end]
 		if encodings > 0 && s.inEncoded(word, encodings-1) || s.inWord(word) {
@@ -82,6 +86,45 @@ func (s *search) in(text []byte, encodings int) bool {
 		}
 	}
 	return false
+}
+
+// made says whether a text holds a token of [NewToken]: its prefix and length tell
+// where it begins and ends. Its case does not count, because the names of headers
+// and hosts lose theirs on the way.
+func (s *search) made(text []byte) bool {
+	const random = madeLength - len(madePrefix)
+	for start := 0; ; {
+		i := bytes.IndexByte(text[start:], madePrefix[len(madePrefix)-1])
+		if i < 0 {
+			return false
+		}
+		start += i + 1
+		if start < len(madePrefix) || start+random > len(text) || !bytes.EqualFold(text[start-len(madePrefix):start], []byte(madePrefix)) {
+			continue
+		}
+		var secret [madeLength]byte
+		copy(secret[:], madePrefix)
+		if !upperBase32(secret[len(madePrefix):], text[start:start+random]) {
+			continue
+		}
+		if _, ours := s.digests[sha256.Sum256(secret[:])]; ours {
+			return true
+		}
+	}
+}
+
+// upperBase32 copies base32 (RFC 4648) into upper case; false: it is not all base32.
+func upperBase32(to, from []byte) bool {
+	for i, c := range from {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		if !('A' <= c && c <= 'Z' || '2' <= c && c <= '7') {
+			return false
+		}
+		to[i] = c
+	}
+	return true
 }
 
 // nextWord finds the next run of characters that a token may have, if it is as
@@ -192,8 +235,15 @@ func (s *search) inBase64(word []byte, encoding *base64.Encoding, c62, c63 byte,
 		}
 		if run := word[start:end]; len(run) >= minBase64 {
 			// What cannot be decoded at its end is not part of it.
-			if plain, _ := encoding.AppendDecode(nil, run); s.in(plain, encodings) {
+			plain, _ := encoding.AppendDecode(nil, run)
+			if s.in(plain, encodings) {
 				return true
+			}
+			// Characters right before it, which base64 may have too, shift what follows.
+			for shift := 1; shift < 4; shift++ {
+				if plain, _ = encoding.AppendDecode(plain[:0], run[shift:]); s.made(plain) {
+					return true
+				}
 			}
 		}
 		start = end + 1

@@ -3,6 +3,7 @@ package httpx
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -81,10 +82,44 @@ func TestATokenOfOursIsFoundInAnyForm(t *testing.T) {
 	if text := strings.Repeat(strings.Repeat("a.", 30)+" ", 1<<10) + "/orders?access_token=" + secrets[1] + "&x=1"; !tokens.in(text) {
 		t.Error("not found after many words")
 	}
-	// A token without separators, as we make them, is found in whatever is around it.
-	for _, around := range []string{"=", ";", "/x/", "&a=b&", "a.b.c.d.e.f.g.h.", `{"a":"`, strings.Repeat("a=0123456789abcdef&", 3<<10)} {
-		if !tokens.in(around + ";" + made + "&" + around) {
-			t.Errorf("not found within %.100q", around)
+}
+
+func TestATokenThatWeMadeIsFoundInWhateverIsAroundIt(t *testing.T) {
+	made, line, err := NewToken("ada", "admin", longAgo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(made) != madeLength {
+		t.Fatalf("a token has %d characters, and the search takes it for %d", len(made), madeLength)
+	}
+	tokens := loadTokens(t, "", newFile(t, line))
+	b64 := base64.URLEncoding.EncodeToString([]byte(made))
+	for _, token := range []string{
+		made, strings.ToLower(made), strings.ToUpper(made), percentEncoded(made), "%70" + made[1:], percentEncoded(percentEncoded(made)),
+		b64, strings.TrimRight(b64, "="), base64.StdEncoding.EncodeToString([]byte("a" + made + "b")), percentEncoded(b64),
+	} {
+		for _, around := range []string{
+			"", "=", ";", "/x/", "&a=b&", "a.b.c.d.e.f.g.h.", `{"a":"`, strings.Repeat("a=0123456789abcdef&", 3<<10), strings.Repeat("a.", 200),
+			"a", "ab", "abc", "0", "_", "__", "-", "+", "p", "ps", "pst", "pst_", "X-", "A", "AA", "AAA", "7", "\u00e9", "%", "%2",
+			strings.Repeat("pst_", 1000), strings.Repeat("A", 1000), wrongToken, made[:len(made)-1],
+		} {
+			if text := around + token + around; !tokens.in(text) {
+				t.Errorf("not found: %.300q", text)
+			}
+		}
+	}
+	for _, name := range []string{made, "X-" + made, "x-a" + made + "b", made + "-Id"} {
+		if name = http.CanonicalHeaderKey(name); !tokens.inName(name) {
+			t.Errorf("not found in the name %q", name)
+		}
+	}
+	other, _, err := NewToken("ada", "admin", longAgo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{other, "a" + other + "b", made[:len(made)-1], made[1:], made[:10] + "0" + made[11:], made[:10] + "-" + made[10:]} {
+		if tokens.in(text) {
+			t.Errorf("taken for a token of ours: %q", text)
 		}
 	}
 }
@@ -147,6 +182,7 @@ func BenchmarkSearchForTokens(b *testing.B) {
 		{"64KiB in pieces", []string{strings.Repeat("a.0123456789;", 5<<10)}},
 		{"64KiB of words", []string{strings.Repeat("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v.w.x.y.z.1.2.3.4.5.6 ", 1<<10)}},
 		{"64KiB encoded", []string{strings.Repeat("%2541", 13<<10)}},
+		{"64KiB of beginnings", []string{strings.Repeat("pst_"+strings.Repeat("A", 52), 1<<10+100)}},
 		{"64KiB base64", []string{strings.Repeat("QUFBQUFB", 8<<10)}},
 	} {
 		b.Run(test.name, func(b *testing.B) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 )
@@ -16,57 +17,73 @@ const (
 	headerXForwardedProto = echo.HeaderXForwardedProto
 )
 
-// The names of headers by which a proxy says who is asking, how, and for what;
-// in lower case.
-var (
-	spoofableNames = []string{
-		"forwarded", "client-ip", "x-real-ip", "x-originating-ip",
-		"x-scheme", "x-url-scheme", "front-end-https",
-	}
-	spoofablePrefixes = []string{
-		"x-forwarded", "x-original-", "x-rewrite-", "x-client-", "x-cluster-", "x-remote-", "x-envoy-",
-	}
-	spoofableSuffixes = []string{"-client-ip", "-connecting-ip", "-connecting-ipv6"}
-)
+// proxyWords are what a name has in it, from the start of a word on, if a proxy
+// says by it who is asking, how, and for what. A dot is the end of a word.
+var proxyWords = []string{
+	"forwarded", "forwarder", "forward.", "original-", "rewrite-", "remote.", "x-client-", "x-cluster-", // the way here
+	"ip.", "ipv4.", "ipv6.", "clientip", "client-ip", "client-addr", // the client's address
+	"client-cert", "clientcert", "client-verify", "client-dn.", "ssl.", "tls.", "mtls.", // its certificate
+	"client-principal", "authenticated.", "auth-request.", "webauth.", "oidc.", // its user
+	"https.", "x-scheme.", "url-scheme.", "x-host.", "host-override.", // what it asked for
+	"azure.", "cloudfront.", "envoy.", "tailscale.", // proxies that put their own name before what they say
+}
 
 // spoofable says whether an upstream may take a header of this name for the word
-// of a proxy: from anybody else it is a lie. An underscore counts as a dash,
-// because to CGI and whatever follows it the two are the same.
+// of a proxy: from anybody else it is a lie. It makes no copy, because it is asked
+// of every header of every request.
 func spoofable(name string) bool {
-	for _, s := range spoofableNames {
-		if len(name) == len(s) && folds(name, s) {
-			return true
+	for i := range len(name) {
+		if i > 0 && isAlphanumeric(name[i-1]) {
+			continue
 		}
-	}
-	for _, s := range spoofablePrefixes {
-		if len(name) >= len(s) && folds(name[:len(s)], s) {
-			return true
-		}
-	}
-	for _, s := range spoofableSuffixes {
-		if len(name) >= len(s) && folds(name[len(name)-len(s):], s) {
-			return true
+		for _, words := range proxyWords {
+			if lower(name[i]) == words[0] && folds(name[i:], words) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// folds compares a name with another of the same length in lower case. It makes
-// no copy, because it is asked of every header of every request.
-func folds(name, lower string) bool {
-	for i := range len(lower) {
-		c := name[i]
-		switch {
-		case c == '_':
-			c = '-'
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
+// folds says whether a name begins with words, which are in lower case. What is
+// neither letter nor digit counts as a dash, because to CGI, and to whatever
+// follows its rules, all of these are the same.
+func folds(name, words string) bool {
+	for i := range len(words) {
+		wordEnds := i == len(name) || !isAlphanumeric(name[i])
+		switch want := words[i]; {
+		case want == '.':
+			return wordEnds
+		case i == len(name), wordEnds != (want == '-'):
+			return false
+		case !wordEnds && lower(name[i]) != want:
 			return false
 		}
 	}
 	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// dropDoubles takes out each header that CGI could not tell from another one
+// whose name has dashes only, such as X_Request_ID beside X-Request-ID.
+func dropDoubles(h http.Header) {
+	for name := range h {
+		dashed := strings.Map(func(r rune) rune {
+			if r < utf8.RuneSelf && isAlphanumeric(byte(r)) {
+				return r
+			}
+			return '-'
+		}, name)
+		if dashed != name && h[http.CanonicalHeaderKey(dashed)] != nil {
+			delete(h, name)
+		}
+	}
 }
 
 // forward makes out, the header of the request to the upstream, say what is known
@@ -89,7 +106,7 @@ func (p proxies) forward(out http.Header, in *http.Request) {
 	var way []string // for X-Forwarded-For
 	if p.contain(peer) {
 		for name, values := range in.Header {
-			if spoofable(name) && !strings.Contains(name, "_") { // no proxy sends those
+			if spoofable(name) {
 				out[name] = values
 			}
 		}
@@ -108,6 +125,7 @@ func (p proxies) forward(out http.Header, in *http.Request) {
 	if out[headerXForwardedProto] == nil {
 		out.Set(headerXForwardedProto, cmp.Or(said.proto, proto))
 	}
+	dropDoubles(out)
 }
 
 // wayHere is what X-Forwarded-For says, else what Forwarded does. A hop that does

@@ -22,11 +22,24 @@ var (
 		"X-Forwarded-User", "X-Forwarded-Client-Cert", "X-Original-Url", "X_Original_URL", "X-Original-Forwarded-For", "X-Rewrite-Url",
 		"X-Real-Ip", "X_Real_Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Client-Ip", "Client_ip", "CF-Connecting-IP",
 		"Cf-Connecting-Ipv6", "Fastly-Client-Ip", "WL-Proxy-Client-IP", "X-Remote-Addr", "X-Scheme", "Front-End-Https",
-		"X-Envoy-External-Address", "X-Originating-Ip",
+		"X-Envoy-External-Address", "X-Originating-Ip", "X.Forwarded.For", "X.Real.IP", "x~forwarded!for", "X-Forwarded.Host",
+		"X_Client-Ip", "Forwarded-For", "Forwarded-Host", "Forwarded_Proto", "X-Forward-For", "X-Forwarder-For", "X-Forward", "X-Vercel-Forwarded-For",
+		"Client-Cert", "Client-Cert-Chain", "Client_Cert", "X-SSL-Client-Cert", "X-SSL-Client-Verify", "SSL-Client-Cert", "SSL_CLIENT_S_DN",
+		"X-TLS-Client-Cert", "X-ARR-ClientCert", "X-Amzn-Mtls-Clientcert-Subject", "X-Client-Verify", "X-ClientIP", "X-Azure-ClientIP",
+		"X-Azure-SocketIP", "CloudFront-Viewer-Address", "X-AppEngine-User-IP", "X-Client-Version", "X-Cluster-Name",
+		"Remote-User", "Remote_User", "REMOTE-ADDR", "Remote-Groups", "X-Remote-User", "X-Auth-Request-User", "X-Auth-Request-Email", "X-WebAuth-User",
+		"X-Authenticated-User", "Cf-Access-Authenticated-User-Email", "Tailscale-User-Login", "X-Goog-Authenticated-User-Email",
+		"X-MS-Client-Principal", "X-Ms-Client-Principal-Name", "OIDC_CLAIM_email", "X-Amzn-Oidc-Identity",
+		"X-HTTP-Host-Override", "X-Host-Override", "X-Host", "X-Url-Scheme", "Https",
 	}
 	truths = []string{
-		"", "X", "X-", "Accept", "Authorization", "Host", "X-Request-Id", "X-Forward", "X-Original", "X-Real-Ip-2", "Client", "Ip",
-		"X-Custom", "Forwarded-By", "Not-Forwarded", "Cookie", "X-Requested-With", "Client-Ips",
+		"", "X", "X-", "-", "_", "Accept", "Authorization", "Host", "X-Request-Id", "X-Original", "Client", "X-Client",
+		"X-Custom", "Cookie", "X-Requested-With", "Max-Forwards", "X-CSRF-Token", "X-XSRF-TOKEN", "Client-Id", "Client-Secret", "X-Ms-Client-Request-Id",
+		"X-Api-Key", "Api_Key", "User-Agent", "X-User-Email", "X-User-Token", "X-User-Id", "X-Auth-Token", "X-Auth-User", "X-Auth-Key", "Origin", "Referer",
+		"X-Correlation-ID", "Traceparent", "X-HTTP-Method-Override", "Impersonate-User", "Upgrade-Insecure-Requests", "Content-Type", "Content-Length",
+		"Sec-Fetch-Site", "Sec-Fetch-User", "Sec-CH-UA-Platform", "Sec-CH-Prefers-Color-Scheme", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol",
+		"X-Zip", "Ship-To", "X-Description", "X-Goog-Api-Key", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Ms-Version", "Tus-Resumable", "Upload-Metadata",
+		"Grpc-Timeout", "Connect-Protocol-Version", "Ce-Id", "Svix-Signature", "Stripe-Signature", "X-Hub-Signature-256", "X-GitHub-Event", "Idempotency-Key",
 	}
 )
 
@@ -74,6 +87,28 @@ func TestTheUpstreamIsToldWhatIsKnownOfTheWayHere(t *testing.T) {
 				"X_forwarded_for": {"192.0.2.1"}, "True-Client-Ip": {"192.0.2.1"}, "Forwarded": {"for=192.0.2.1"}, "X-Original-Url": {"/admin"},
 			},
 			http.Header{"X-Forwarded-For": {"203.0.113.1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"}},
+		},
+		{
+			"a client doubles what is ours, in names that CGI reads as the same", untrusted, false,
+			http.Header{
+				"X-Request-Id": {"r-7"}, "X_request_id": {"r-8"}, "X-Request.id": {"r-9"}, "X-Order": {"1"}, "X_order": {"2"}, "X_other": {"3"},
+				"Remote_user": {"ada"}, "X.forwarded.for": {"192.0.2.1"},
+			},
+			http.Header{
+				"X-Request-Id": {"r-7"}, "X-Order": {"1"}, "X_other": {"3"},
+				"X-Forwarded-For": {"203.0.113.1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"},
+			},
+		},
+		{
+			"a trusted proxy passes on such names, and has names of its own", trusted, false,
+			http.Header{
+				"X_forwarded_for": {"192.0.2.1"}, "X.forwarded.proto": {"https"}, "X-Real-Ip": {"192.0.2.1"}, "X_real_ip": {"192.0.2.2"},
+				"Ssl_client_cert": {"MII"}, "Oidc_claim_email": {"ada@shop.example"}, "Remote-User": {"ada"},
+			},
+			http.Header{
+				"X-Real-Ip": {"192.0.2.1"}, "Ssl_client_cert": {"MII"}, "Oidc_claim_email": {"ada@shop.example"}, "Remote-User": {"ada"},
+				"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"shop.example"}, "X-Forwarded-Proto": {"http"},
+			},
 		},
 		{
 			"a peer without an address", "@", false,

@@ -234,8 +234,11 @@ func (t Token) shown() string {
 	return fmt.Sprintf(" (%q)", t.name)
 }
 
-// madePrefix is what the tokens that we make begin with; the rest is in upper case.
-const madePrefix = "pst_"
+// The tokens that we make begin with madePrefix; the rest is base32, in upper case.
+const (
+	madePrefix = "pst_"
+	madeLength = 56 // with the prefix
+)
 
 // NewToken makes a token, and the line for the file that holds its digest. The
 // token is random, 260 bits, and begins with [madePrefix], so that scanners for

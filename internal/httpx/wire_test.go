@@ -63,6 +63,10 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	for kind, token := range map[string]string{"of the environment": adminToken, "of the file": fromFile, "that has ended": ended} {
+		glued := "X-a" + token + "b"
+		if token == adminToken {
+			glued = token // nothing but what is around it tells where one that we have not made begins
+		}
 		pair := base64.StdEncoding.EncodeToString([]byte("user:" + token))
 		// Each is what comes after the request line, and what must not go on.
 		for _, test := range []struct{ head, secret string }{
@@ -97,6 +101,8 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 			{"X-Original-URL: /" + token, token},
 			{"X-Forwarded-Client-Cert: Subject=\"" + token + "\"", token},
 			{token + ": x", token},
+			{"X-Api-Key: " + glued, token},
+			{glued + ": x", token},
 			{"Transfer-Encoding: chunked\r\nTrailer: X-Token, Authorization\r\n\r\n2\r\nhi\r\n0\r\nX-Token: " + token + "\r\nAuthorization: Bearer " + token, token},
 			{"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Token: " + token, token}, // not announced
 			{"Transfer-Encoding: chunked\r\nTrailer: " + token + "\r\n\r\n2\r\nhi\r\n0\r\n" + token + ": x", token},
@@ -125,6 +131,7 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 			"GET /?q=" + url.QueryEscape(pair) + " HTTP/1.1\r\nHost: x", "GET http://user:" + token + "@x/ HTTP/1.1\r\nHost: x",
 			"GET http://" + token + "/ HTTP/1.1\r\nHost: x", "GET / HTTP/1.1\r\nHost: " + token, "GET //x/../" + token + " HTTP/1.1\r\nHost: x",
 			"GET /x;" + token + " HTTP/1.1\r\nHost: x", token + " / HTTP/1.1\r\nHost: x",
+			glued + " / HTTP/1.1\r\nHost: x", "GET /" + glued + " HTTP/1.1\r\nHost: x", "GET / HTTP/1.1\r\nHost: " + strings.ToLower(glued),
 		} {
 			conn := s.dial(t)
 			fmt.Fprintf(conn, "%s\r\n\r\n", line)
