@@ -50,11 +50,12 @@ func rawUpstream(t *testing.T, answer func(conn net.Conn, r *bufio.Reader)) *url
 }
 
 // Many upstreams refuse an upload and close at once, so that writing fails while
-// the answer is still to be read.
+// the answer is still to be read. (If one does not announce that it closes, the next
+// request may be sent on that connection in the same moment, and be lost.)
 func TestAnUpstreamsEarlyAnswerIsPassedOn(t *testing.T) {
 	s := serve(t, func(c *Config) {
 		c.Upstream = rawUpstream(t, func(conn net.Conn, _ *bufio.Reader) {
-			fmt.Fprint(conn, "HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 4\r\n\r\nbig\n")
+			fmt.Fprint(conn, "HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbig\n")
 		})
 	})
 	body := make([]byte, 4<<20)
@@ -71,7 +72,7 @@ func TestAnUpstreamsEarlyAnswerIsPassedOn(t *testing.T) {
 		go func() { _ = r.Write(conn) }()
 		res, err := http.ReadResponse(bufio.NewReader(conn), r)
 		if err != nil || res.StatusCode != 413 {
-			t.Fatalf("round %d: %v, %v", i, res, err)
+			t.Fatalf("round %d: %v, %v; %v", i, res, err, s.logs.FilterMessage("failed").All())
 		}
 		if text, err := io.ReadAll(res.Body); err != nil || string(text) != "big\n" {
 			t.Fatalf("round %d: %q, %v", i, text, err)
@@ -83,6 +84,7 @@ func TestAnUpstreamsEarlyAnswerIsPassedOn(t *testing.T) {
 func TestAnUpstreamsEarlyAnswerDoesNotWaitForTheBody(t *testing.T) {
 	address, _ := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.Header().Set("Connection", "close") // net/http panics over what is left of the body
 		w.WriteHeader(http.StatusUnauthorized)
 		if r.URL.Path == "/chunked" {
 			_ = http.NewResponseController(w).Flush()
