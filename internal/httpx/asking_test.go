@@ -66,6 +66,8 @@ func TestWhatIsAskedAboutIsTheHeadersMethod(t *testing.T) {
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Http-Method-Override", "DELETE"), false},
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/orders/7?_method=DELETE"), false},
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/orders/7?q=2"), true},
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Original-Uri", "/orders/7?%2E_method[x=DELETE"), false},
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Original-Uri", "/orders/7?$httpMethod=DELETE"), false},
 		{"GET", "/gate?_method=DELETE", h("X-Forwarded-Method", "GET"), true}, // its own query is not looked at
 	} {
 		a := s.do(t, request{method: test.method, path: test.path, header: test.header})
