@@ -85,7 +85,7 @@ func askedOnlyReads(r *http.Request, methods []string) bool {
 		}
 	}
 	return !slices.ContainsFunc(methods, func(m string) bool { return !readingMethod(m) }) &&
-		!opensWebsocket(r.Header) && !overridesMethod(r.Header, "")
+		!upgrades(r.Header) && !overridesMethod(r.Header, "")
 }
 
 // askedMethods are the methods that a proxy says it asks about. A client can send
@@ -102,6 +102,12 @@ func readingMethod(method string) bool {
 // 4.1), or what a proxy that asks left of one.
 func opensWebsocket(h http.Header) bool {
 	return hasToken(h["Upgrade"], "websocket") || h["Sec-Websocket-Key"] != nil
+}
+
+// upgrades says whether a request offers to change the protocol, to whatever: a
+// proxy that asks may pass on what [narrowUpgrade] takes out.
+func upgrades(h http.Header) bool {
+	return h["Upgrade"] != nil || opensWebsocket(h)
 }
 
 // overridesMethod says whether a header or a query parameter asks the platform's
