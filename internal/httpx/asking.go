@@ -29,12 +29,28 @@ func (s *Server) gate(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) verdict(denied int, reads func(*http.Request) bool) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if refused := s.door.check(c.Request(), reads); refused != nil {
+			if s.origins.preflight(askedAbout(c.Request())) { // 204 would let it pass: the proxy has to make a success of it
+				s.origins.permit(c.Response(), c.Request(), "0")
+			} else {
+				s.origins.share(c.Response(), c.Request())
+			}
 			refused.send(c.Response(), c.Request(), denied)
 			return nil
 		}
 		noStore(c)
 		return send(c, http.StatusOK, typeText, []byte("open\n"))
 	}
+}
+
+// askedAbout is a proxy's question with the method that it names.
+func askedAbout(r *http.Request) *http.Request {
+	named := askedMethods(r.Header)
+	if len(named) == 0 {
+		return r
+	}
+	asked := *r
+	asked.Method = named[0]
+	return &asked
 }
 
 // page is the refusal itself, for a proxy's error page: whatever the method, and

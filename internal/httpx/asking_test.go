@@ -61,11 +61,16 @@ func TestWhatIsAskedAboutIsTheHeadersMethod(t *testing.T) {
 		{"GET", "/gate/deny/403", h("X-Original-Method", "GET", "X-Forwarded-Method", "PATCH"), false},
 		{"GET", "/gate", h("X-Forwarded-Method", ""), false},
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "Upgrade", "websocket"), false},
-		{"GET", "/gate", h("X-Forwarded-Method", "GET", "Upgrade", "h2c"), true},
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "Upgrade", "h2c"), false}, // whoever asks passes on what the visitor sent
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "Upgrade", ""), false},
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "Http2-Settings", "AAMAAABk"), true}, // nothing without Upgrade
+		{"GET", "/gate/deny/403/orders", h("Upgrade", "TLS/1.2"), false},
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "Sec-Websocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), false}, // what Traefik leaves of a handshake
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Http-Method-Override", "DELETE"), false},
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/orders/7?_method=DELETE"), false},
 		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/orders/7?q=2"), true},
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Original-Uri", "/orders/7?%2E_method[x=DELETE"), false},
+		{"GET", "/gate", h("X-Forwarded-Method", "GET", "X-Original-Uri", "/orders/7?$httpMethod=DELETE"), false},
 		{"GET", "/gate?_method=DELETE", h("X-Forwarded-Method", "GET"), true}, // its own query is not looked at
 	} {
 		a := s.do(t, request{method: test.method, path: test.path, header: test.header})

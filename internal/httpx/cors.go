@@ -140,6 +140,12 @@ func (o Origins) preflight(r *http.Request) bool {
 // next one may reach the platform, which has a say of its own then: maxAge is how
 // long it is, in seconds.
 func (o Origins) answerPreflight(w http.ResponseWriter, r *http.Request, maxAge string) {
+	o.permit(w, r, maxAge)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// permit sets the header of that answer.
+func (o Origins) permit(w http.ResponseWriter, r *http.Request, maxAge string) {
 	o.share(w, r)
 	h := w.Header()
 	h.Add("Vary", headerRequestMethod)
@@ -149,5 +155,4 @@ func (o Origins) answerPreflight(w http.ResponseWriter, r *http.Request, maxAge 
 		h.Set("Access-Control-Allow-Headers", strings.Join(names, ", "))
 	}
 	h.Set("Access-Control-Max-Age", maxAge)
-	w.WriteHeader(http.StatusNoContent)
 }

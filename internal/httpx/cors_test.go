@@ -92,6 +92,16 @@ func TestScriptsOfOtherOriginsReadTheRefusal(t *testing.T) {
 		if a := from("OPTIONS", "/orders"); a.status != 503 || !a.readable(shop) { // no preflight
 			t.Errorf("%v: OPTIONS: %d %v", origins, a.status, a.header)
 		}
+		// A proxy that asks passes these very answers on. 2xx would let the request pass.
+		for path, status := range map[string]int{"/gate": 503, "/gate/deny/403": 403, "/gate/deny/401/orders": 401} {
+			if a := from("GET", path, "X-Forwarded-Method", "GET"); a.status != status || !a.readable(shop) {
+				t.Errorf("%v: a refusal by GET %s: %d %v", origins, path, a.status, a.header)
+			}
+			if a := from("GET", path, "X-Forwarded-Method", "OPTIONS", "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "x-shop"); a.status != status || !a.readable(shop) ||
+				a.header.Get("Access-Control-Allow-Methods") != "PUT" || a.header.Get("Access-Control-Allow-Headers") != "x-shop" {
+				t.Errorf("%v: a preflight refused by GET %s: %d %v", origins, path, a.status, a.header)
+			}
+		}
 		for _, path := range []string{"/api/v1/maintenance", "/api/v1/maintenance/page", "/api/v1/settings", "/api/v1/settings/maintenance_mode", "/api/v1/settings/none"} {
 			if a := from("GET", path); !a.readable(shop) {
 				t.Errorf("%v: GET %s: %v", origins, path, a.header)
@@ -100,7 +110,7 @@ func TestScriptsOfOtherOriginsReadTheRefusal(t *testing.T) {
 				t.Errorf("%v: preflight of %s: %d %v", origins, path, a.status, a.header)
 			}
 		}
-		for _, path := range []string{"/api/v1/admin/maintenance", "/readyz", "/metrics", "/gate"} {
+		for _, path := range []string{"/api/v1/admin/maintenance", "/readyz", "/metrics"} {
 			if a := from("GET", path, "Authorization", "Bearer "+adminToken); a.header.Get("Access-Control-Allow-Origin") != "" {
 				t.Errorf("%v: GET %s is shared: %v", origins, path, a.header)
 			}
@@ -123,7 +133,7 @@ func TestOthersOriginsReadNothing(t *testing.T) {
 	} {
 		s := serve(t, func(c *Config) { c.Origins = test.configured })
 		s.put(t, "maintenance", `{"enabled":true}`)
-		for _, path := range []string{"/orders", "/api/v1/maintenance", "/api/v1/settings"} {
+		for _, path := range []string{"/orders", "/gate", "/gate/deny/403", "/api/v1/maintenance", "/api/v1/settings"} {
 			for _, method := range []string{"GET", "OPTIONS"} {
 				h := http.Header{"Access-Control-Request-Method": {"GET"}}
 				if test.origin != "" {

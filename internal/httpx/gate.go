@@ -3,7 +3,6 @@ package httpx
 import (
 	"bytes"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -86,7 +85,7 @@ func askedOnlyReads(r *http.Request, methods []string) bool {
 		}
 	}
 	return !slices.ContainsFunc(methods, func(m string) bool { return !readingMethod(m) }) &&
-		!opensWebsocket(r.Header) && !overridesMethod(r.Header, "")
+		!upgrades(r.Header) && !overridesMethod(r.Header, "")
 }
 
 // askedMethods are the methods that a proxy says it asks about. A client can send
@@ -105,6 +104,12 @@ func opensWebsocket(h http.Header) bool {
 	return hasToken(h["Upgrade"], "websocket") || h["Sec-Websocket-Key"] != nil
 }
 
+// upgrades says whether a request offers to change the protocol, to whatever: a
+// proxy that asks may pass on what [narrowUpgrade] takes out.
+func upgrades(h http.Header) bool {
+	return h["Upgrade"] != nil || opensWebsocket(h)
+}
+
 // overridesMethod says whether a header or a query parameter asks the platform's
 // framework to take the request for one of another method that does not only
 // read.
@@ -121,8 +126,8 @@ func overridesMethod(h http.Header, query string) bool {
 			end = len(query)
 		}
 		name, value, _ := strings.Cut(query[:end], "=")
-		if len(name) >= len("_method") {
-			if name, err := url.QueryUnescape(name); err == nil && strings.EqualFold(name, "_method") && writes(value) {
+		if len(name) >= len("_method") && queryNamesOverride(name) {
+			if writes(queryText(value)) {
 				return true
 			}
 		}
@@ -131,25 +136,57 @@ func overridesMethod(h http.Header, query string) bool {
 	return false
 }
 
-// namesOverride knows X-HTTP-Method-Override and its kin, however they are
-// spelled: frameworks take an underscore for a dash.
+// queryNamesOverride says whether a framework may take a query parameter of this
+// name, still encoded, for the request's method: _method and its kin, and the
+// names of the headers. PHP drops spaces before a name, cuts it at a NUL, ends it
+// at a bracket, and takes dots and spaces for underscores.
+func queryNamesOverride(name string) bool {
+	name = strings.TrimLeft(queryText(name), " \t\n\v\f\r")
+	if end := strings.IndexByte(name, 0); end >= 0 {
+		name = name[:end]
+	}
+	bare := strings.TrimLeft(name, "_.$-[] ")
+	marked := len(bare) < len(name) // a plain "method" is harmless, and common
+	if end := strings.IndexAny(bare, "[]"); end >= 0 {
+		bare = bare[:end]
+	}
+	return marked && strings.EqualFold(bare, "method") || namesOverride(bare)
+}
+
+// queryText decodes a part of a query, and leaves what is malformed as it is: so do
+// frameworks.
+func queryText(s string) string {
+	return string(percentDecoded([]byte(strings.ReplaceAll(s, "+", " "))))
+}
+
+// namesOverride says whether a name is that of a method override, such as
+// X-HTTP-Method-Override or _HttpMethod: it holds "method" beside "http" or
+// "override", and whatever else between its words.
 func namesOverride(name string) bool {
-	var folded [32]byte
-	if len(name) < len("http-method") || len(name) > len(folded) {
+	var folded [64]byte
+	if len(name) < len("httpverb") {
 		return false
 	}
-	for i := range len(name) {
-		c := name[i]
-		switch {
+	n := 0
+	for i := 0; i < len(name) && n < len(folded); i++ {
+		switch c := name[i]; {
 		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '_':
-			c = '-'
+			folded[n] = c + 'a' - 'A'
+			n++
+		case 'a' <= c && c <= 'z':
+			folded[n] = c
+			n++
 		}
-		folded[i] = c
 	}
-	plain := folded[:len(name)]
-	return bytes.Contains(plain, []byte("method-override")) || bytes.HasSuffix(plain, []byte("http-method"))
+	plain := folded[:n]
+	holds := func(word string) bool { return bytes.Contains(plain, []byte(word)) }
+	switch {
+	case bytes.HasSuffix(plain, []byte("methods")): // a list of them
+		return false
+	case holds("method"):
+		return holds("http") || holds("override") || holds("xrest")
+	}
+	return holds("verboverride") || bytes.HasSuffix(plain, []byte("httpverb"))
 }
 
 // hasToken says whether a header that is a list holds a token, in any case.

@@ -76,7 +76,7 @@ func (s *Server) rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	r.Out.URL.User = nil                   // from http://user:password@host/, which would become a header
 	r.SetURL(upstream)
 	r.Out.Host = r.In.Host
-	r.Out.Trailer = nil // it has names without values: HTTP lets a proxy leave trailers out (RFC 9110, 6.5.1)
+	s.passTrailers(r.Out, r.In)
 	proxies(s.trusted).forward(r.Out.Header, r.In)
 }
 

@@ -85,7 +85,14 @@ func TestInReadOnlyModeWhatMayWriteIsRefused(t *testing.T) {
 		"X_HTTP_METHOD_OVERRIDE: PUT":               503,
 		"X-HTTP-Method: MERGE":                      503,
 		"X-Method-Override: POST":                   503,
+		"X-HTTP-MethodOverride: PUT":                503,
+		"X.Http.Method_Override: PUT":               503,
+		"X-Override-Method: PUT":                    503,
+		"X-HTTP-Verb-Override: PUT":                 503,
+		"X-REST-Method: PUT":                        503,
+		"HttpMethod: PUT":                           503,
 		"X-HTTP-Method-Override: GET":               200,
+		"X-Payment-Method: card":                    200,
 		"X-HTTP-Methods: DELETE":                    200,
 	} {
 		conn := s.dial(t)
@@ -97,13 +104,17 @@ func TestInReadOnlyModeWhatMayWriteIsRefused(t *testing.T) {
 	}
 	for query, want := range map[string]int{
 		"?_method=DELETE": 503, "?q=1&_method=put": 503, "?q=1;_method=put": 503, "?%5Fmethod=DELETE": 503, "?_METHOD=DELETE": 503,
+		"?.method=DELETE": 503, "?+_method=DELETE": 503, "?%20_method=DELETE": 503, "?_method%00=DELETE": 503, "?_method%00x=DELETE": 503,
+		"?_method[]=DELETE": 503, "?_method[x=DELETE": 503, "?[_method]=DELETE": 503, "?[method=DELETE": 503, "?%5Fm%65thod%5B%5D=DELETE": 503, "?_method=%44ELETE": 503, "?%5Fmethod[%zz=DELETE": 503, "?%5Fmethod=%zz": 503,
+		"?X-HTTP-Method-Override=PUT": 503, "?x_http_method_override[]=PUT": 503, "?$httpMethod=DELETE": 503, "?_HttpMethod=DELETE": 503, "?httpMethod=DELETE": 503,
+		"?method=card": 200, "?interest_method=compound": 200, "?http_verbose=1": 200, "?+method=x": 200, "?_method=+get": 200, "?_methods=x": 200,
 		"?_method=GET": 200, "?payment_method=DELETE": 200, "?q=_method=DELETE": 200, "?_method_=DELETE": 200, "?%zz&_methode=1": 200,
 	} {
 		if a := s.get(t, "/orders"+query, ""); a.status != want {
 			t.Errorf("%s: %d, want %d", query, a.status, want)
 		}
 	}
-	if n, want := len(asked()), 8; n != want {
+	if n, want := len(asked()), 15; n != want {
 		t.Errorf("the upstream was asked %d times, want %d: %v", n, want, asked())
 	}
 }

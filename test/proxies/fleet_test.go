@@ -22,7 +22,7 @@ type fleet struct {
 func newFleet(t *testing.T, podsPassOn bool) *fleet {
 	t.Helper()
 	f := &fleet{platform: newUpstream(t)}
-	variables := []string{"TRUSTED_PROXIES=127.0.0.1"}
+	variables := []string{"TRUSTED_PROXIES=127.0.0.1", "CORS_ORIGINS=" + shop}
 	if podsPassOn {
 		variables = append(variables, "UPSTREAM_URL="+f.platform.URL)
 	}
@@ -73,6 +73,9 @@ func (f *fleet) awaitProbes(t *testing.T) {
 		}
 	}
 }
+
+// shop is an origin whose scripts may read the pods' answers.
+const shop = "https://shop.example"
 
 const (
 	open     = `{"enabled":false}`

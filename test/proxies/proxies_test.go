@@ -9,47 +9,39 @@ import (
 
 // front is a proxy with one of its files.
 type front struct {
-	name    string
-	program program
-	files   []string
-	probes  bool // the proxy asks the pods for /readyz
-	http2   bool // is what visitors speak
+	name       string
+	program    program
+	files      []string
+	podsPassOn bool // else the proxy asks, and passes on itself
+	probes     bool // the proxy asks the pods for /readyz
+	http2      bool // is what visitors speak
 }
 
-func TestAProxyThatAsksHoldsTheGate(t *testing.T) {
-	t.Parallel()
-	for _, f := range []front{
-		{"nginx", nginx, []string{"proxies/nginx/forward-auth.conf"}, false, false},
-		{"HAProxy", haproxy, []string{"proxies/haproxy/forward-auth.cfg", "proxies/haproxy/gate.lua"}, true, false},
-		{"Caddy", caddy, []string{"proxies/caddy/forward-auth.Caddyfile"}, true, false},
-	} {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			holdsTheGate(t, f, false)
-		})
-	}
+var fronts = []front{
+	{"nginx, asking", nginx, []string{"proxies/nginx/forward-auth.conf"}, false, false, false},
+	{"HAProxy, asking", haproxy, []string{"proxies/haproxy/forward-auth.cfg", "proxies/haproxy/gate.lua"}, false, true, false},
+	{"Caddy, asking", caddy, []string{"proxies/caddy/forward-auth.Caddyfile"}, false, true, false},
+	{"nginx, in front", nginx, []string{"proxies/nginx/front.conf"}, true, false, false},
+	{"HAProxy, in front", haproxy, []string{"proxies/haproxy/front.cfg"}, true, true, false},
+	{"Caddy, in front", caddy, []string{"Caddyfile"}, true, true, false}, // the one that docker-compose.yml uses
+	{"nghttpx, in front", nghttpx, []string{"proxies/nghttpx/front.conf"}, true, false, true},
 }
 
-func TestAProxyBeforeThePodsHoldsTheGate(t *testing.T) {
+func TestAProxyHoldsTheGate(t *testing.T) {
 	t.Parallel()
-	for _, f := range []front{
-		{"nginx", nginx, []string{"proxies/nginx/front.conf"}, false, false},
-		{"HAProxy", haproxy, []string{"proxies/haproxy/front.cfg"}, true, false},
-		{"Caddy", caddy, []string{"Caddyfile"}, true, false}, // the one that docker-compose.yml uses
-		{"nghttpx", nghttpx, []string{"proxies/nghttpx/front.conf"}, false, true},
-	} {
+	for _, f := range fronts {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			holdsTheGate(t, f, true)
+			holdsTheGate(t, f)
 		})
 	}
 }
 
 // holdsTheGate takes a fleet through maintenance, and looks at it as a visitor of
 // the proxy.
-func holdsTheGate(t *testing.T, f front, podsPassOn bool) {
+func holdsTheGate(t *testing.T, f front) {
 	f.program.path(t) // skips the test if there is none
-	fleet := newFleet(t, podsPassOn)
+	fleet := newFleet(t, f.podsPassOn)
 	v := newVisitor(t, f.program.start(t, fleet.addresses, f.files...), f.http2)
 	old := f.program.name == "caddy" && caddyIsOld(t)
 
@@ -115,6 +107,16 @@ func holdsTheGate(t *testing.T, f front, podsPassOn bool) {
 	}
 	if a := v.ask(t, "HEAD", "/", nil); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("closed, HEAD: %d %v", a.status, a.header)
+	}
+	asked := fleet.platform.requests.Load()
+	if a := v.ask(t, "PUT", "/", nil, "Origin", shop); a.status != 503 || a.header.Get("Access-Control-Allow-Origin") != shop {
+		t.Errorf("closed, PUT by a script: %d %v", a.status, a.header)
+	}
+	if a := v.ask(t, "OPTIONS", "/", nil, "Origin", shop, "Access-Control-Request-Method", "PUT"); a.status/100 != 2 || a.header.Get("Access-Control-Allow-Methods") != "PUT" {
+		t.Errorf("closed, a script's preflight: %d %v", a.status, a.header)
+	}
+	if n := fleet.platform.requests.Load() - asked; n != 0 {
+		t.Errorf("closed: %d requests of a script reached the platform", n)
 	}
 
 	fleet.maintain(t, readOnly)
