@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 const stopSignal = syscall.SIGTERM

@@ -68,7 +68,7 @@ func TestConnectionsThatGoDarkAreReplacedWithinATTL(t *testing.T) {
 	f.inForce(dark, ttl+2*time.Second)
 	for _, p := range f.pods {
 		within(t, dark, 2*ttl+3*time.Second, "the deaf listener is replaced", func() bool {
-			return metric(t, p, `settings_repairs_total{cause="deaf"}`) >= 1 && readiness(t, p).Listener == "live"
+			return metric(t, p, `settings_listener_restarts_total{cause="deaf"}`) >= 1 && readiness(t, p).Listener == "live"
 		})
 	}
 	l.end()
@@ -115,7 +115,7 @@ func TestASlowLinkKeepsItsListener(t *testing.T) {
 			time.Sleep(2 * time.Second) // several polls, and longer than it takes to suspect a listener
 			f.inForce(time.Now(), delay+time.Second)
 			l.endWithin(delay + time.Second)
-			for _, never := range []string{`settings_repairs_total{cause="deaf"}`, "settings_listener_ended_total", `settings_polls_total{result="failed"}`} {
+			for _, never := range []string{`settings_listener_restarts_total{cause="deaf"}`, "settings_listener_ended_total", `settings_polls_total{result="failed"}`} {
 				if n := metric(t, p, never); n != 0 {
 					t.Errorf("%s %v, want 0", never, n)
 				}

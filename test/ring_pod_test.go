@@ -12,7 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"platform-settings/internal/settings"
+	source "platform-settings/internal/settings"
+	"platform-settings/settings"
 	"platform-settings/test/faultproxy"
 	"platform-settings/test/pgtest"
 	"platform-settings/test/pod"
@@ -103,7 +104,7 @@ func TestAPodKilledWhileItWritesLeavesAWholeLastGoodFile(t *testing.T) {
 // startedFrom is what a pod without a database has in force; nil: nothing.
 func startedFrom(t *testing.T, file string) *settings.Snapshot {
 	t.Helper()
-	config, err := settings.PoolConfig("postgres://127.0.0.1:1/none", t.Name())
+	config, err := source.PoolConfig("postgres://127.0.0.1:1/none", t.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func startedFrom(t *testing.T, file string) *settings.Snapshot {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	e, err := settings.New(settings.Config{Pool: pool, LastGoodFile: file})
+	e, err := source.New(source.Config{Pool: pool, LastGoodFile: file})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,9 @@ import (
 	"go.uber.org/zap"
 
 	"platform-settings/db/migrations"
-	"platform-settings/internal/settings"
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
+	source "platform-settings/internal/settings"
+	"platform-settings/settings"
 	"platform-settings/test/pgtest"
 )
 
@@ -26,7 +27,7 @@ func TestARestartUnderAHundredListenersIsOverInTwoSeconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy, linked := link(t, server.URL("postgres"))
-	engines := make([]*settings.Engine, manyListeners)
+	engines := make([]*source.Engine, manyListeners)
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { stop(); running.Wait() })
@@ -134,9 +135,9 @@ func bareConnections(t *testing.T, url string, n int) time.Duration {
 }
 
 // engine is a pod's, without the pod around it.
-func engine(t *testing.T, url string) *settings.Engine {
+func engine(t *testing.T, url string) *source.Engine {
 	t.Helper()
-	config, err := settings.PoolConfig(url, "platform-settings")
+	config, err := source.PoolConfig(url, "platform-settings")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,11 +146,11 @@ func engine(t *testing.T, url string) *settings.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	listen, err := settings.ListenConfig(url, listening)
+	listen, err := source.ListenConfig(url, listening)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := settings.New(settings.Config{Pool: pool, Listen: listen})
+	e, err := source.New(source.Config{Pool: pool, Listen: listen})
 	if err != nil {
 		t.Fatal(err)
 	}

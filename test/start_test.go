@@ -90,12 +90,17 @@ func TestMigrateAlone(t *testing.T) {
 }
 
 // The house's arrows: nothing of a test is linked into the binary, HTTP knows no
-// SQL, and the engine no HTTP.
+// SQL, the source no HTTP, the keeper neither, and the wire nothing of ours.
 func TestImportsGoOneWay(t *testing.T) {
 	for of, never := range map[string][]string{
-		"platform-settings/cmd/api":           {"platform-settings/test", "platform-settings/cmd/dev", "testing", "github.com/fergusstrange", "github.com/google/go-cmp", "net/http/httptest", "go.uber.org/zap/zaptest"},
+		"platform-settings/cmd/api": {
+			"platform-settings/test", "platform-settings/cmd/dev", "platform-settings/internal/pgserver",
+			"testing", "github.com/fergusstrange", "github.com/google/go-cmp", "net/http/httptest", "go.uber.org/zap/zaptest",
+		},
 		"platform-settings/internal/settings": {"platform-settings/internal/httpx", "platform-settings/db", "github.com/labstack"},
-		"platform-settings/db/migrations":     {"platform-settings/internal"},
+		"platform-settings/settings":          {"platform-settings/internal/settings", "platform-settings/internal/httpx", "platform-settings/db", "github.com/labstack", "github.com/jackc", "database/sql"},
+		"platform-settings/internal/wire":     {"platform-settings/settings", "platform-settings/internal/settings", "platform-settings/internal/httpx"},
+		"platform-settings/db/migrations":     {"platform-settings/internal", "platform-settings/settings"},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", of).Output()
 		if err != nil {

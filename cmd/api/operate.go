@@ -142,15 +142,17 @@ func (o *operator) change(ctx context.Context, change map[string]any) int {
 	default:
 		return o.fail(fmt.Errorf("nothing was changed: %w; it is safe to repeat", err))
 	}
-	if done.Fleet, err = o.await(ctx, done.Revision); err != nil {
-		done.Fleet.Unknown = err.Error()
+	fleet, err := o.await(ctx, done.Revision)
+	if err != nil {
+		fleet.Unknown = err.Error()
 	}
-	done.Fleet.Revision = done.Revision
+	fleet.Revision = done.Revision
+	done.Fleet = fleet.Fleet
 	state := "off"
 	if change["enabled"] == true {
 		state = "on"
 	}
-	return o.conclude(fmt.Sprintf("maintenance is %s as of", state), done, done.Fleet)
+	return o.conclude(fmt.Sprintf("maintenance is %s as of", state), done, fleet)
 }
 
 // status prints the maintenance of one pod.

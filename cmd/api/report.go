@@ -10,61 +10,34 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"platform-settings/internal/wire"
 )
 
-// report is what a pod answers, as far as it is printed. It is whole if it has
-// what only a pod would say.
+// report is a pod's answer. It is whole if it has what only a pod would say.
 type report interface{ whole() bool }
 
 type (
-	writeReport struct {
-		Revision    int64             `json:"revision"`
-		Maintenance maintenanceReport `json:"maintenance"`
-		Fleet       fleetReport       `json:"fleet"`
-	}
-	maintenanceReport struct {
-		Active   *bool      `json:"active"`
-		Enabled  bool       `json:"enabled"`
-		ReadOnly bool       `json:"read_only"`
-		Message  string     `json:"message"`
-		Since    *time.Time `json:"since"`
-		Until    *time.Time `json:"until"`
-	}
-	fleetReport struct {
-		Revision  int64       `json:"revision"`
-		Converged bool        `json:"converged"`
-		Unknown   string      `json:"unknown,omitempty"`
-		Pods      []podReport `json:"pods"`
-		Behind    []string    `json:"behind"`
-		Lost      []string    `json:"lost"`
-	}
-	podReport struct {
-		Pod        string     `json:"pod"`
-		Revision   int64      `json:"revision"`
-		State      string     `json:"state"`
-		Lag        int64      `json:"lag"`
-		LagSeconds float64    `json:"lag_seconds"`
-		LastSeen   *time.Time `json:"last_seen"`
-		ClosedAt   *time.Time `json:"closed_at"`
-		Source     string     `json:"source"`
-		Listener   string     `json:"listener"`
-		Build      string     `json:"build"`
-	}
+	writeReport       struct{ wire.Written }
+	maintenanceReport struct{ wire.Maintenance }
+	fleetReport       struct{ wire.Fleet }
 )
 
 // unsaid is the revision of a pod that has not said what it has in force.
 const unsaid = 0
 
-func (w *writeReport) whole() bool       { return w.Revision > 0 && w.Maintenance.whole() }
-func (m *maintenanceReport) whole() bool { return m.Active != nil }
+func (w *writeReport) whole() bool {
+	return w.Revision > 0 && w.Maintenance != nil && w.Maintenance.RetryAfter > 0
+}
+func (m *maintenanceReport) whole() bool { return m.RetryAfter > 0 }
 func (f *fleetReport) whole() bool       { return f.Revision > 0 && f.Pods != nil }
 
 func (m maintenanceReport) String() string {
 	words := []string{"maintenance is off"}
-	if *m.Active {
+	if m.Active {
 		words[0] = "maintenance is on"
 	}
-	if *m.Active && m.ReadOnly {
+	if m.Active && m.ReadOnly {
 		words = append(words, "reading is let through")
 	}
 	if m.Since != nil {

@@ -4,15 +4,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"platform-settings/internal/wire"
 )
 
 func TestAPodThatHasNotSaidWhatItHasIsNotCalledBehindByANumber(t *testing.T) {
 	longAgo := time.Now().Add(-1361 * time.Second)
-	f := fleetReport{Revision: 42, Pods: []podReport{
+	f := fleetReport{wire.Fleet{Revision: 42, Pods: []wire.Pod{
 		{Pod: "a", Revision: 42, State: "current", LastSeen: &longAgo},
 		{Pod: "b", Revision: 40, State: "behind", Lag: 2, LagSeconds: 1.26, LastSeen: &longAgo},
 		{Pod: "c", State: "lost", Lag: 42, LastSeen: &longAgo},
-	}}
+	}}}
 	var printed strings.Builder
 	f.table(&printed)
 	want := [][]string{{"POD", "STATE", "REVISION", "LAG"}, {"a", "current", "42", "-"}, {"b", "behind", "40", "2, 1.3s"}, {"c", "lost", "unknown", "unknown"}}

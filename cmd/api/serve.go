@@ -86,7 +86,7 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	server := httpx.New(httpx.Config{
+	server, err := httpx.New(httpx.Config{
 		Engine:         engine,
 		Tokens:         tokens,
 		Certificate:    certificate,
@@ -99,6 +99,9 @@ func serve(ctx context.Context, c config, log *zap.Logger) error {
 		Log:            log,
 		Registry:       registry,
 	})
+	if err != nil {
+		return err
+	}
 
 	group, serving := errgroup.WithContext(ctx)
 	running, stopEngine := context.WithCancel(context.WithoutCancel(ctx))

@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 // redrawInterval is how often the view is looked over.

@@ -18,7 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 func main() {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 // output is the lines of a running dev.

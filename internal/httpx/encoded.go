@@ -10,7 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"platform-settings/internal/settings"
+	"platform-settings/internal/wire"
+	"platform-settings/settings"
 )
 
 // encodings keeps the JSON of the newest snapshot that somebody has asked for.
@@ -115,8 +116,12 @@ type encodedSetting struct {
 
 func (e *encodedSetting) of(s *settings.Setting) ([]byte, error) {
 	e.once.Do(func() {
-		b, err := encodeJSON([]byte{','}, settingOf(s))
-		e.bytes, e.err = bytes.Clone(b), err // the buffer is up to twice as large
+		var w wire.Setting
+		if w, e.err = s.Wire(); e.err == nil {
+			var b []byte
+			b, e.err = encodeJSON([]byte{','}, w)
+			e.bytes = bytes.Clone(b) // the buffer is up to twice as large
+		}
 	})
 	return e.bytes, e.err
 }

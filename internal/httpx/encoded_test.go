@@ -10,7 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"platform-settings/internal/settings"
+	"platform-settings/internal/wire"
+	"platform-settings/settings"
 )
 
 // wanted is a value's JSON, made anew.
@@ -31,24 +32,28 @@ func TestSharedAnswersAreWhatEncodingThemAnewGives(t *testing.T) {
 		t.Helper()
 		snapshot := s.engine.Current()
 		for _, token := range []string{"", viewerToken} {
-			list := []settingJSON{}
+			list := []wire.Setting{}
 			for _, setting := range snapshot.All() {
 				if !setting.Public && token == "" {
 					continue
 				}
-				list = append(list, settingOf(setting))
+				encoded, err := setting.Wire()
+				if err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, encoded)
 				for _, path := range []string{"/api/v1/settings/", "/api/v1/admin/settings/"} {
 					if strings.Contains(path, "admin") && token == "" {
 						continue
 					}
-					if got, want := s.get(t, path+setting.Key, token).body, wanted(t, settingOf(setting)); got != want {
+					if got, want := s.get(t, path+setting.Key, token).body, wanted(t, encoded); got != want {
 						t.Errorf("%s%s is\n%swant\n%s", path, setting.Key, got, want)
 					}
 				}
 			}
 			want := wanted(t, struct {
 				Revision settings.Revision `json:"revision"`
-				Settings []settingJSON     `json:"settings"`
+				Settings []wire.Setting    `json:"settings"`
 			}{snapshot.Revision(), list})
 			if got := s.get(t, "/api/v1/settings", token).body; got != want {
 				t.Errorf("the list with token %.8q is\n%swant\n%s", token, got, want)

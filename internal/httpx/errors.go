@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // problemType is a kind of problem that callers can tell by its stable slug.

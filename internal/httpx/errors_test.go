@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/labstack/echo/v4"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // What the engine says, wrapped as it wraps it.

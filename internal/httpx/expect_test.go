@@ -20,7 +20,10 @@ func TestAnExpectationThatNobodyKnowsHoldsNoConnection(t *testing.T) {
 	for _, head := range []string{"Content-Length: 1000", "Transfer-Encoding: chunked"} {
 		synctest.Test(t, func(t *testing.T) {
 			defer time.Sleep(time.Hour) // in which all that was begun ends
-			s := New(Config{Engine: engine, Registry: prometheus.NewRegistry()})
+			s, err := New(Config{Engine: engine, Registry: prometheus.NewRegistry()})
+			if err != nil {
+				t.Fatal(err)
+			}
 			l := newPipes()
 			server := s.httpServer(s.public)
 			go func() { _ = server.Serve(l) }()

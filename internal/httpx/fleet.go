@@ -12,46 +12,23 @@ import (
 	"github.com/labstack/echo/v4"
 	"go.uber.org/zap"
 
-	"platform-settings/internal/settings"
+	"platform-settings/internal/wire"
+	"platform-settings/settings"
 )
 
-type podJSON struct {
-	Pod        string            `json:"pod"`
-	Revision   settings.Revision `json:"revision"` // 0: not known
-	State      settings.PodState `json:"state"`
-	Lag        int64             `json:"lag"`
-	LagSeconds float64           `json:"lag_seconds"`
-	AppliedAt  *time.Time        `json:"applied_at"` // null: it has not said yet that it has Revision
-	LastSeen   *time.Time        `json:"last_seen"`
-	StartedAt  *time.Time        `json:"started_at"`
-	ClosedAt   *time.Time        `json:"closed_at"` // since when a lost pod has closed its own gate
-	Source     settings.Source   `json:"source"`
-	Listener   string            `json:"listener"`
-	Build      string            `json:"build"`
-}
-
-type fleetJSON struct {
-	Revision  settings.Revision `json:"revision"`
-	Converged bool              `json:"converged"`
-	Unknown   string            `json:"unknown,omitempty"` // why nobody can say
-	Pods      []podJSON         `json:"pods"`
-	Behind    []string          `json:"behind"`
-	Lost      []string          `json:"lost"`
-}
-
-func fleetOf(f settings.Fleet, err error) fleetJSON {
-	answer := fleetJSON{
-		Revision: f.Revision, Converged: f.Converged,
-		Pods: []podJSON{}, Behind: f.Named(settings.PodBehind), Lost: f.Named(settings.PodLost),
+func fleetOf(f settings.Fleet, err error) wire.Fleet {
+	answer := wire.Fleet{
+		Revision: int64(f.Revision), Converged: f.Converged,
+		Pods: []wire.Pod{}, Behind: f.Named(settings.PodBehind), Lost: f.Named(settings.PodLost),
 	}
 	if err != nil {
 		answer.Unknown = "This pod cannot say which pods have it in force; its log and /readyz have the cause."
 	}
 	for _, p := range f.Pods {
-		answer.Pods = append(answer.Pods, podJSON{
-			Pod: p.Name, Revision: p.Revision, State: p.State, Lag: p.Lag, LagSeconds: p.BehindFor.Seconds(),
+		answer.Pods = append(answer.Pods, wire.Pod{
+			Pod: p.Name, Revision: int64(p.Revision), State: string(p.State), Lag: p.Lag, LagSeconds: p.BehindFor.Seconds(),
 			AppliedAt: orNull(p.AppliedAt), LastSeen: orNull(p.LastSeen), StartedAt: orNull(p.StartedAt), ClosedAt: orNull(p.ClosedAt),
-			Source: p.Source, Listener: p.Listener, Build: p.Build,
+			Source: string(p.Source), Listener: p.Listener, Build: p.Build,
 		})
 	}
 	return answer
@@ -89,12 +66,11 @@ func (s *Server) fleet(c echo.Context) error {
 	return sendJSON(c, http.StatusOK, typeJSON, fleetOf(f, nil))
 }
 
-// answerWrite answers a write that is committed, with who has it in force: at
-// once, or, where the caller prefers to wait, when the fleet has it or the wait
-// is over. 202 says that some pod may still be serving the old state, or that
-// nobody waited to find out. Whatever the report, the write is not refused. answer
-// makes the body; note is for people.
-func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revision, answer func(fleet fleetJSON, note string) any) error {
+// answerWrite answers a write that is committed, with which pods have it in force:
+// at once, or if the caller prefers to wait, when the fleet has it or the wait is
+// over. 202 says that some pod may still be serving the old state, or that nobody
+// waited to find out. Whatever the report, the write is not refused.
+func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revision, answer wire.Written) error {
 	wait, asked := c.Get(waitKey).(time.Duration)
 	crowded := false
 	if wait > 0 {
@@ -114,11 +90,13 @@ func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revis
 	} else if asked {
 		status = http.StatusAccepted
 	}
-	return sendJSON(c, status, typeJSON, answer(fleet, noteOf(revision, fleet, err, asked, crowded)))
+	answer.Revision, answer.Fleet = int64(revision), fleet
+	answer.Note = strings.TrimSpace(answer.Note + " " + noteOf(revision, fleet, err, asked, crowded))
+	return sendJSON(c, status, typeJSON, answer)
 }
 
 // noteOf says in words what a write's answer is not to leave to be guessed.
-func noteOf(revision settings.Revision, fleet fleetJSON, err error, asked, crowded bool) string {
+func noteOf(revision settings.Revision, fleet wire.Fleet, err error, asked, crowded bool) string {
 	stands := fmt.Sprintf("The change is committed as revision %d and stands. ", revision)
 	lost, ok := errors.AsType[*settings.NoSuchRevisionError](err)
 	switch {
@@ -156,7 +134,7 @@ func waited(c echo.Context, wait time.Duration) {
 }
 
 // stragglers says in words who may still be serving the old state.
-func stragglers(f fleetJSON) string {
+func stragglers(f wire.Fleet) string {
 	var words []string
 	if f.Unknown != "" {
 		words = append(words, f.Unknown)
@@ -166,7 +144,7 @@ func stragglers(f fleetJSON) string {
 	}
 	var lost []string
 	for _, p := range f.Pods {
-		if p.State == settings.PodLost && p.ClosedAt == nil && p.Lag > 0 {
+		if p.State == string(settings.PodLost) && p.ClosedAt == nil && p.Lag > 0 {
 			lost = append(lost, p.Pod)
 		}
 	}

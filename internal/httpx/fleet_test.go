@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 	"platform-settings/test/pgtest"
 )
 

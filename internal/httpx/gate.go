@@ -10,13 +10,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // gate turns requests away while maintenance is on, or while this pod cannot
 // know whether it is. It knows net/http only; Echo stands around it.
 type gate struct {
-	engine     *settings.Engine
+	keeper     *settings.Keeper
 	origins    Origins
 	rejections prometheus.Counter
 	last       atomic.Pointer[refusal] // the newest; callers share it
@@ -26,7 +26,7 @@ type gate struct {
 // nil: the request may pass. reads says whether it only reads, and is asked in
 // read-only mode alone: an open gate looks at nothing of the request.
 func (g *gate) check(r *http.Request, reads func(*http.Request) bool) *refusal {
-	m, stale := g.engine.Maintenance(), g.engine.Stale()
+	m, stale := g.keeper.Maintenance(), g.keeper.Stale()
 	if !stale && (!m.ActiveNow() || m.ReadOnly && reads(r) && !g.announcesWrite(r)) {
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 func TestDisabledPasses(t *testing.T) {

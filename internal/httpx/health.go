@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // livez depends on nothing: a restart mends no database.

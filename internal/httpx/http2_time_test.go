@@ -82,10 +82,13 @@ func inNoTime(t *testing.T, major int, slow time.Duration, engine *settings.Engi
 		roots.AppendCertsFromPEM(cert)
 		normal := http.DefaultTransport
 		http.DefaultTransport = &http.Transport{DialContext: behind.DialContext} // of which the one to the upstream is made
-		s := New(Config{
+		s, err := New(Config{
 			Engine: engine, Tokens: testTokens(t), Certificate: certificate, Registry: prometheus.NewRegistry(),
 			Upstream: &url.URL{Scheme: "http", Host: "upstream"},
 		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if major == 1 {
 			s.certificate = nil
 		}

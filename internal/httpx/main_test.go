@@ -128,7 +128,10 @@ func serveOn(t *testing.T, engine *settings.Engine, edit func(*Config)) *service
 	if edit != nil {
 		edit(&config)
 	}
-	s := New(config)
+	s, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = s.httpServer(s.public)
 	server.Listener = newListener(server.Listener, 0, &s.metrics.publicConnections, s.draining)

@@ -4,31 +4,19 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"platform-settings/internal/settings"
+	"platform-settings/internal/wire"
+	"platform-settings/settings"
 )
 
 // maxWindow keeps a slip of the pen in "for" from outlasting everybody.
 const maxWindow = 365 * 24 * time.Hour
 
-type maintenanceJSON struct {
-	Active     bool       `json:"active"`
-	Enabled    bool       `json:"enabled"`
-	ReadOnly   bool       `json:"read_only"`
-	Message    string     `json:"message"`
-	RetryAfter int64      `json:"retry_after"` // seconds
-	StartsAt   *time.Time `json:"starts_at"`
-	EndsAt     *time.Time `json:"ends_at"`
-	Since      *time.Time `json:"since"`
-	Until      *time.Time `json:"until"`
-}
-
-func maintenanceOf(m *settings.Maintenance, now time.Time) maintenanceJSON {
-	return maintenanceJSON{
+func maintenanceOf(m *settings.Maintenance, now time.Time) *wire.Maintenance {
+	return &wire.Maintenance{
 		Active: m.Active(now), Enabled: m.Enabled, ReadOnly: m.ReadOnly, Message: m.Message,
 		RetryAfter: int64(cmp.Or(m.RetryAfter, settings.DefaultRetryAfter) / time.Second),
 		StartsAt:   orNull(m.StartsAt), EndsAt: orNull(m.EndsAt),
@@ -49,7 +37,7 @@ func (s *Server) maintenance(c echo.Context) error {
 func (s *Server) adminMaintenance(c echo.Context) error {
 	snapshot := s.engine.Current()
 	return sendJSON(c, http.StatusOK, typeJSON, struct {
-		maintenanceJSON
+		*wire.Maintenance
 		Revision settings.Revision `json:"revision"`
 	}{maintenanceOf(snapshot.Maintenance(), time.Now()), snapshot.Revision()})
 }
@@ -67,17 +55,11 @@ func (s *Server) putMaintenance(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.answerWrite(c, http.StatusOK, revision, func(fleet fleetJSON, note string) any {
-		if stands.Enabled && !stands.StartsAt.IsZero() {
-			note = strings.TrimSpace("The switch is on, and stays on after the window until somebody turns it off. For the window alone, leave enabled out. " + note)
-		}
-		return struct {
-			Revision    settings.Revision `json:"revision"`
-			Maintenance maintenanceJSON   `json:"maintenance"`
-			Fleet       fleetJSON         `json:"fleet"`
-			Note        string            `json:"note,omitempty"`
-		}{revision, maintenanceOf(stands, time.Now()), fleet, note}
-	})
+	var note string
+	if stands.Enabled && !stands.StartsAt.IsZero() {
+		note = "The switch is on, and stays on after the window until somebody turns it off. For the window alone, leave enabled out."
+	}
+	return s.answerWrite(c, http.StatusOK, revision, wire.Written{Maintenance: maintenanceOf(stands, time.Now()), Note: note})
 }
 
 func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, err error) {

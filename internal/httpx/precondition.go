@@ -8,7 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // Echo has no names for these.

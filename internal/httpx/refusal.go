@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // reason is why the gate is closed, and all that a refusal's words depend on.

@@ -3,6 +3,7 @@
 package httpx
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -10,13 +11,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"platform-settings/internal/settings"
+	source "platform-settings/internal/settings"
 )
 
 // Config is what a server needs.
 type Config struct {
 	// Engine holds the settings. Required.
-	Engine *settings.Engine
+	Engine *source.Engine
 
 	// Tokens say who may call the admin API. Nil: there is none. The caller runs
 	// them.
@@ -41,8 +42,8 @@ type Config struct {
 	AdminLine bool
 
 	// MaxConnections is how many connections the public line takes at once; more
-	// wait in the system's queue. It counts only beside an admin line, for it
-	// would lock out the switch and the probes. 0: no limit.
+	// wait in the system's queue. It needs an admin line, because it would lock out
+	// the switch and the probes. 0: no limit.
 	MaxConnections int
 
 	// Pod is this process's name.
@@ -58,7 +59,7 @@ type Config struct {
 
 // Server serves HTTP. Make one with [New].
 type Server struct {
-	engine      *settings.Engine
+	engine      *source.Engine
 	tokens      *Tokens
 	certificate *Certificate
 	trusted     []netip.Prefix
@@ -78,8 +79,18 @@ type Server struct {
 	maxConnections int
 }
 
-// New makes a server. It does no I/O and starts nothing.
-func New(c Config) *Server {
+// New checks the config. It does no I/O and starts nothing.
+func New(c Config) (*Server, error) {
+	switch {
+	case c.Engine == nil:
+		return nil, errors.New("httpx: Config.Engine is required")
+	case c.Registry == nil:
+		return nil, errors.New("httpx: Config.Registry is required")
+	case c.MaxConnections < 0:
+		return nil, errors.New("httpx: Config.MaxConnections is negative")
+	case c.MaxConnections > 0 && !c.AdminLine:
+		return nil, errors.New("httpx: Config.MaxConnections needs Config.AdminLine: the limit would lock out the switch and the probes")
+	}
 	s := &Server{
 		engine:      c.Engine,
 		tokens:      c.Tokens,
@@ -90,6 +101,8 @@ func New(c Config) *Server {
 		log:         c.Log,
 		metrics:     newMetrics(c),
 		draining:    make(chan struct{}),
+
+		maxConnections: c.MaxConnections,
 	}
 	s.waits = newWaits(s.metrics)
 	if s.tokens == nil {
@@ -99,12 +112,9 @@ func New(c Config) *Server {
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
-	if c.AdminLine {
-		s.maxConnections = c.MaxConnections
-	}
-	s.door = &gate{engine: c.Engine, origins: c.Origins, rejections: s.metrics.rejections}
+	s.door = &gate{keeper: c.Engine.Keeper, origins: c.Origins, rejections: s.metrics.rejections}
 	s.routes(c)
-	return s
+	return s, nil
 }
 
 // routes is every path and its guards. Only the platform is gated.

@@ -3,30 +3,12 @@ package httpx
 import (
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"platform-settings/internal/settings"
+	"platform-settings/internal/wire"
+	"platform-settings/settings"
 )
-
-type settingJSON struct {
-	Key         string            `json:"key"`
-	Kind        string            `json:"kind"`
-	Value       settings.Value    `json:"value"`
-	Description string            `json:"description"`
-	Public      bool              `json:"public"`
-	Revision    settings.Revision `json:"revision"`
-	UpdatedAt   time.Time         `json:"updated_at"`
-	UpdatedBy   string            `json:"updated_by"`
-}
-
-func settingOf(s *settings.Setting) settingJSON {
-	return settingJSON{
-		Key: s.Key, Kind: s.Value.Kind().String(), Value: s.Value, Description: s.Description,
-		Public: s.Public, Revision: s.Revision, UpdatedAt: s.UpdatedAt, UpdatedBy: s.UpdatedBy,
-	}
-}
 
 // settings lists what the caller may see, ordered by key.
 func (s *Server) settings(c echo.Context) error {
@@ -121,18 +103,15 @@ func (s *Server) putSetting(c echo.Context) error {
 		c.Response().Header().Set(echo.HeaderLocation, "/api/v1/admin/settings/"+key)
 	}
 	c.Response().Header().Set(headerETag, etag(written.Setting.Revision))
-	return s.answerWrite(c, status, written.Revision, func(fleet fleetJSON, note string) any {
-		return struct {
-			Revision settings.Revision `json:"revision"`
-			Setting  settingJSON       `json:"setting"`
-			Fleet    fleetJSON         `json:"fleet"`
-			Note     string            `json:"note,omitempty"`
-		}{written.Revision, settingOf(written.Setting), fleet, note}
-	})
+	setting, err := written.Setting.Wire()
+	if err != nil {
+		return err
+	}
+	return s.answerWrite(c, status, written.Revision, wire.Written{Setting: &setting})
 }
 
 // kindOf is the kind that the caller names, else the one that the setting has.
-// Who demands that there is one is told first that there is none.
+// A failed If-Match takes precedence over a missing kind.
 func (s *Server) kindOf(key string, named *string, who caller, demanded settings.Condition) (settings.Kind, error) {
 	if named != nil {
 		return settings.ParseKind(*named)
@@ -166,13 +145,7 @@ func (s *Server) deleteSetting(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.answerWrite(c, http.StatusOK, written.Revision, func(fleet fleetJSON, note string) any {
-		return struct {
-			Revision settings.Revision `json:"revision"`
-			Fleet    fleetJSON         `json:"fleet"`
-			Note     string            `json:"note,omitempty"`
-		}{written.Revision, fleet, note}
-	})
+	return s.answerWrite(c, http.StatusOK, written.Revision, wire.Written{})
 }
 
 func authorOf(c echo.Context, reason *string) settings.Author {

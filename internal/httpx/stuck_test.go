@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 // narrow is a listener whose connections have small buffers in the kernel, so

@@ -5,16 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"platform-settings/settings"
 )
 
 // DefaultTTL is how often the poll looks at the database.
@@ -25,8 +26,8 @@ const MinTTL = 50 * time.Millisecond
 
 // Config is what an engine needs.
 type Config struct {
-	// Pool serves writes, and its config the poller's own connection. Required;
-	// see [PoolConfig]. The caller closes it after Run.
+	// Pool serves writes, and its config the connections of the poller and the
+	// lookout. Required; see [PoolConfig]. The caller closes it after Run.
 	Pool *pgxpool.Pool
 
 	// Listen is where the listener connects: a direct line to the server, not
@@ -42,13 +43,10 @@ type Config struct {
 	// error ends Run. Nil: nothing runs.
 	Before func(ctx context.Context, report func(error)) error
 
-	// LastGoodFile is where the last snapshot from the database is kept, and
-	// read from at the start of Run. It holds settings that are not public, and
-	// is readable by its owner only. Empty: there is none.
+	// LastGoodFile is as in [settings.Config].
 	LastGoodFile string
 
-	// MaxStaleness is how long after the database last confirmed the snapshot
-	// [Engine.Stale] says that it is stale. 0: never. At least twice the TTL.
+	// MaxStaleness is as in [settings.Config]; at least twice the TTL if it is set.
 	MaxStaleness time.Duration
 
 	// Maintenance is the switch until the database or the last-good file was
@@ -56,7 +54,7 @@ type Config struct {
 	Maintenance *bool
 
 	// Pod is this process's name in the fleet's register, and Build its version.
-	// No name: it takes no part, and its reports are [ErrFleetUnknown].
+	// No name: it takes no part, and its reports are [settings.ErrFleetUnknown].
 	Pod, Build string
 
 	// Log gets transitions, not retries. Nil: nothing is logged.
@@ -66,40 +64,18 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Engine keeps the current snapshot in step with the database. Make one with
-// [New], call [Engine.Run] once, and read from any goroutine at any time.
+// Engine keeps a snapshot in step with PostgreSQL, writes to it, and reports on the
+// fleet. Make one with [New], call [Engine.Run] once, and use it from any goroutine
+// at any time.
 type Engine struct {
-	pool    *pgxpool.Pool
-	ttl     time.Duration
-	log     *zap.Logger
-	metrics *metrics
+	*settings.Keeper
+	*writer
+	*lookout
 
-	before       func(context.Context, func(error)) error
-	lastGood     string // the file; "": none
-	maxStaleness time.Duration
-
-	slots   []slotKey // fixed once running
-	initial *bool     // MAINTENANCE_MODE
-	running atomic.Bool
-
-	writing   sync.Mutex // held by who makes the next state from the current one
-	state     atomic.Pointer[state]
-	confirmed atomic.Pointer[time.Time] // as of when the database last confirmed the snapshot
-	fleetSize atomic.Pointer[fleetSize] // as of the last poll; nil: not known
-	listener  *listener                 // nil: none
-	poller    *poller
-	member    *member // nil: takes no part in the fleet
-	lookout   *lookout
-
-	mu       sync.Mutex
-	problems map[string]string // by topic; see problem
-}
-
-// state is what readers load: a snapshot, and a channel that closes when it is
-// no longer the current one.
-type state struct {
-	snap       *Snapshot
-	superseded chan struct{}
+	before   func(context.Context, func(error)) error
+	running  atomic.Bool
+	listener *listener // nil: none
+	poller   *poller
 }
 
 // New checks the config. It does no I/O and starts nothing.
@@ -110,38 +86,55 @@ func New(c Config) (*Engine, error) {
 	case c.TTL < 0 || c.TTL > 0 && c.TTL < MinTTL:
 		return nil, fmt.Errorf("settings: Config.TTL is %v; it must be at least %v", c.TTL, MinTTL)
 	}
-	ttl := cmp.Or(c.TTL, DefaultTTL)
-	if c.MaxStaleness != 0 && c.MaxStaleness < 2*ttl {
-		return nil, fmt.Errorf("settings: Config.MaxStaleness is %v; it must be at least twice the TTL of %v", c.MaxStaleness, ttl)
+	c.TTL = cmp.Or(c.TTL, DefaultTTL)
+	if c.MaxStaleness != 0 && c.MaxStaleness < 2*c.TTL {
+		return nil, fmt.Errorf("settings: Config.MaxStaleness is %v; it must be at least twice the TTL of %v", c.MaxStaleness, c.TTL)
 	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	keeper := settings.NewKeeper(settings.Config{
+		Maintenance: c.Maintenance, MaxStaleness: c.MaxStaleness, LastGoodFile: c.LastGoodFile, Log: c.Log, Registerer: c.Registerer,
+	})
+	f := promauto.With(c.Registerer)
+	reads := f.NewCounter(prometheus.CounterOpts{Name: "settings_full_reads_total", Help: "Full reads of the table begun."})
+	connection := c.Pool.Config().ConnConfig
+	register := newRegister(c, keeper)
 	e := &Engine{
-		pool:         c.Pool,
-		ttl:          ttl,
-		log:          c.Log,
-		before:       c.Before,
-		lastGood:     c.LastGoodFile,
-		maxStaleness: c.MaxStaleness,
-		initial:      c.Maintenance,
-		problems:     map[string]string{},
+		Keeper: keeper, before: c.Before,
+		lookout: newLookout(connection, c.TTL, keeper, register, f),
 	}
-	if e.log == nil {
-		e.log = zap.NewNop()
+	var acks *acknowledger
+	if register != nil {
+		acks = newAcknowledger(register.pods)
 	}
-	source := SourceDefault
-	if c.Maintenance != nil {
-		source = SourceEnvironment
-	}
-	first := newSnapshot(0, source, nil, nil)
-	first.maintenance.Enabled = c.Maintenance != nil && *c.Maintenance
-	e.state.Store(&state{first, make(chan struct{})})
-	e.metrics = newMetrics(e, c.Registerer)
-	e.member = newMember(e, c)
-	e.poller = newPoller(e)
-	e.lookout = newLookout(e)
+	looks, database := newLevel(), new(atomic.Pointer[string])
+	heard := countListener(f, reads)
 	if c.Listen != nil {
-		e.listener = newListener(e, c.Listen)
+		e.listener = &listener{config: c.Listen, keeper: keeper, register: register, acks: acks, looks: looks, database: database, counts: heard}
 	}
+	e.poller = &poller{
+		keeper: keeper, log: c.Log, ttl: c.TTL, register: register, acks: acks, listener: e.listener, looks: looks,
+		database: database, counts: countPoller(f, reads),
+	}
+	e.poller.connectTo(connection)
+	e.writer = &writer{pool: c.Pool, keeper: keeper, await: e.Await}
+	e.measure(f)
 	return e, nil
+}
+
+func (e *Engine) measure(f promauto.Factory) {
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "settings_listener_live", Help: "1 while the listener is live; 0 while changes arrive by the poll alone.",
+	}, func() float64 {
+		if e.listener.hears() {
+			return 1
+		}
+		return 0
+	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "settings_problems", Help: "What is degraded now, as listed by /readyz.",
+	}, func() float64 { return float64(len(e.Status().Problems)) })
 }
 
 // Run keeps the snapshot in step until ctx ends, and then returns nil. No fault
@@ -151,11 +144,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.running.Swap(true) {
 		return errors.New("settings: Run was called twice")
 	}
-	e.loadLastGood()
+	e.Load()
 	group, ctx := errgroup.WithContext(ctx)
-	if e.lastGood != "" {
-		group.Go(func() error { e.keepLastGood(ctx); return nil })
-	}
+	group.Go(func() error { e.Save(ctx); return nil })
 	group.Go(func() error { e.lookout.run(ctx); return nil })
 	group.Go(func() error {
 		if e.before != nil {
@@ -179,43 +170,17 @@ func (e *Engine) reportSchema(err error) {
 	if err != nil {
 		text = "cannot be checked yet, trying again: " + explain(err)
 	}
-	e.problem("schema", text, err)
+	e.Problem("schema", text, err)
 }
 
-// Current is the snapshot that is in force: one pointer load.
-func (e *Engine) Current() *Snapshot { return e.state.Load().snap }
-
-// Maintenance is the maintenance that is in force. The caller must not change
-// it.
-func (e *Engine) Maintenance() *Maintenance { return &e.state.Load().snap.maintenance }
-
-// Watch yields the current snapshot, and then each newer one until ctx ends or
-// the caller stops. A slow caller misses snapshots, never the latest.
-func (e *Engine) Watch(ctx context.Context) iter.Seq[*Snapshot] {
-	return func(yield func(*Snapshot) bool) {
-		for {
-			s := e.state.Load()
-			if !yield(s.snap) {
-				return
-			}
-			select {
-			case <-s.superseded:
-			case <-ctx.Done():
-				return
-			}
-		}
+// Status reports how the engine is doing now.
+func (e *Engine) Status() settings.Status {
+	s := e.Keeper.Status()
+	s.Listener = e.poller.state()
+	if e.listener != nil && !e.listener.hears() && !e.HasProblem("listener") {
+		s.Problems = append(s.Problems, "listener: not listening yet, changes arrive by the poll alone")
 	}
-}
-
-// Ready waits for the first snapshot from the database. It returns the cause of
-// ctx's end if that comes first.
-func (e *Engine) Ready(ctx context.Context) error {
-	for s := range e.Watch(ctx) {
-		if s.source == SourceDatabase {
-			return nil
-		}
-	}
-	return context.Cause(ctx)
+	return s
 }
 
 // announceWait is how long Await trusts the listener before it has the poller
@@ -224,31 +189,11 @@ const announceWait = 100 * time.Millisecond
 
 // Await waits until a revision is in force on this pod. It returns the cause of
 // ctx's end if that comes first.
-func (e *Engine) Await(ctx context.Context, revision Revision) error {
-	look := time.AfterFunc(announceWait, e.poller.refresh)
+func (e *Engine) Await(ctx context.Context, r settings.Revision) error {
+	look := time.AfterFunc(announceWait, e.poller.looks.raise)
 	defer look.Stop()
-	if !e.listening() {
-		e.poller.refresh()
+	if !e.listener.hears() {
+		e.poller.looks.raise()
 	}
-	for s := range e.Watch(ctx) {
-		if s.source == SourceDatabase && s.revision >= revision {
-			return nil
-		}
-	}
-	return context.Cause(ctx)
+	return e.Reached(ctx, r)
 }
-
-func (e *Engine) listening() bool { return e.listener != nil && e.listener.live.Load() }
-
-// publish makes a snapshot the current one and wakes who waits for it. The caller
-// holds writing (but for New's handles, before anything runs).
-func (e *Engine) publish(s *Snapshot) {
-	old := e.state.Swap(&state{s, make(chan struct{})})
-	close(old.superseded)
-	e.poller.owe()
-}
-
-// confirm notes that the database confirmed the snapshot as of a time: when the
-// query began, for its answer may have waited in a buffer of a pod that was
-// stopped. A notification may too, so commits confirm nothing.
-func (e *Engine) confirm(asOf time.Time) { e.confirmed.Store(&asOf) }

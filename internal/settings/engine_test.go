@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 const flip = `UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'`
@@ -21,7 +23,7 @@ func TestAChangedRowIsPickedUpByNotification(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
-	awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "maintenance is on", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 }
 
 func TestAChangedRowIsPickedUpByThePollWithTheListenerOff(t *testing.T) {
@@ -32,7 +34,7 @@ func TestAChangedRowIsPickedUpByThePollWithTheListenerOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
-	awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "maintenance is on", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 	until(t, "the status says that it polls", func() bool { return e.Status().Listener == "polling" })
 }
 
@@ -41,15 +43,15 @@ func TestACommitIsAppliedFromItsNotificationWithoutAQuery(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
 	conn := pgtest.Connect(t, url)
-	until(t, "the first reads are over", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) == 1 })
-	reads := testutil.ToFloat64(e.metrics.reads)
+	until(t, "the first reads are over", func() bool { return testutil.ToFloat64(e.poller.counts.ok) == 1 })
+	reads := testutil.ToFloat64(e.poller.counts.reads)
 	for range 10 {
 		pgtest.Exec(t, conn, flip)
 	}
 	want := headRevision(t, conn)
-	awaitSnapshot(t, e, "the last commit", func(s *Snapshot) bool { return s.Revision() == want })
-	until(t, "10 commits were applied from their notification", func() bool { return testutil.ToFloat64(e.metrics.commits) == 10 })
-	if now := testutil.ToFloat64(e.metrics.reads); now != reads {
+	awaitSnapshot(t, e, "the last commit", func(s *settings.Snapshot) bool { return s.Revision() == want })
+	until(t, "10 commits were applied from their notification", func() bool { return applied(t, e) == 10 })
+	if now := testutil.ToFloat64(e.poller.counts.reads); now != reads {
 		t.Errorf("10 commits cost %v full reads, want none", now-reads)
 	}
 }
@@ -73,8 +75,8 @@ func TestTheNotificationAndTheTableAreReadAsTheSame(t *testing.T) {
 	pgtest.Exec(t, conn, `UPDATE platform_settings SET key = 'renamed' WHERE key = 'empty'`)
 	pgtest.Exec(t, conn, `SET settings.actor = 'somebody'; UPDATE platform_settings SET value_json = 'null' WHERE key = 'j.null'`)
 	want := headRevision(t, conn)
-	got := awaitSnapshot(t, byListener, "all of it", func(s *Snapshot) bool { return s.Revision() == want })
-	until(t, "all were applied from their notification", func() bool { return testutil.ToFloat64(byListener.metrics.commits) == float64(want-1) })
+	got := awaitSnapshot(t, byListener, "all of it", func(s *settings.Snapshot) bool { return s.Revision() == want })
+	until(t, "all were applied from their notification", func() bool { return applied(t, byListener) == float64(want-1) })
 
 	byRead, _ := newEngine(t, url, func(c *Config) { c.Listen = nil })
 	start(t, byRead)
@@ -82,11 +84,11 @@ func TestTheNotificationAndTheTableAreReadAsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := byRead.Current()
-	if diff := cmp.Diff(table.All(), got.All(), cmp.AllowUnexported(Setting{}, Value{})); diff != "" {
+	if diff := cmp.Diff(table.All(), got.All(), cmp.AllowUnexported(settings.Value{})); diff != "" {
 		t.Errorf("the snapshot kept by notifications differs from the table (-table +notified):\n%s", diff)
 	}
-	if table.digest != got.digest {
-		t.Errorf("digest %d, the table's %d", got.digest, table.digest)
+	if table.Digest() != got.Digest() {
+		t.Errorf("digest %d, the table's %d", got.Digest(), table.Digest())
 	}
 }
 
@@ -101,12 +103,12 @@ func TestACommitTooLargeForANotificationIsReadFromTheTable(t *testing.T) {
 	if after := headRevision(t, conn); after != before+2 {
 		t.Errorf("two commits made %d revisions", after-before)
 	}
-	s := awaitSnapshot(t, e, "both commits", func(s *Snapshot) bool { return s.Revision() == before+2 })
+	s := awaitSnapshot(t, e, "both commits", func(s *settings.Snapshot) bool { return s.Revision() == before+2 })
 	if s.Lookup("k1000").Value.Int() != 1000 || len(s.Lookup("big").Value.Text()) != 64<<10 {
 		t.Error("the snapshot lacks what the commits held")
 	}
 	pgtest.Exec(t, conn, flip)
-	awaitSnapshot(t, e, "the next small commit", func(s *Snapshot) bool { return s.Revision() == before+3 })
+	awaitSnapshot(t, e, "the next small commit", func(s *settings.Snapshot) bool { return s.Revision() == before+3 })
 }
 
 // Guarantee 4: no payload can hurt, whoever sends it.
@@ -135,13 +137,13 @@ func TestAnUnreadableNotificationIsAnsweredByReadingTheTable(t *testing.T) {
 		pgtest.Exec(t, conn, `SELECT pg_notify((SELECT channel FROM settings_head), $1)`, payload)
 	}
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('x', 5)`)
-	s := awaitSnapshot(t, e, "the real commit", func(s *Snapshot) bool { return s.Lookup("x") != nil })
+	s := awaitSnapshot(t, e, "the real commit", func(s *settings.Snapshot) bool { return s.Lookup("x") != nil })
 	cancel()
 	watching.Wait()
 	if got := s.Lookup("x").Value.Int(); got != 5 {
 		t.Errorf("x is %d", got)
 	}
-	if !e.listening() {
+	if !e.listener.hears() {
 		t.Error("a payload ended the listener")
 	}
 }
@@ -156,7 +158,7 @@ func TestEverySnapshotIsAWholeCommitAndNoneGoesBack(t *testing.T) {
 	defer cancel()
 	var watching, writing sync.WaitGroup
 	watching.Go(func() {
-		var last Revision
+		var last settings.Revision
 		for s := range e.Watch(ctx) {
 			if s.Revision() < last {
 				t.Errorf("revision %d after %d", s.Revision(), last)
@@ -195,7 +197,7 @@ func TestEverySnapshotIsAWholeCommitAndNoneGoesBack(t *testing.T) {
 	}
 	writing.Wait()
 	want := headRevision(t, pgtest.Connect(t, url))
-	awaitSnapshot(t, e, "the last commit", func(s *Snapshot) bool { return s.Revision() == want })
+	awaitSnapshot(t, e, "the last commit", func(s *settings.Snapshot) bool { return s.Revision() == want })
 	cancel()
 	watching.Wait()
 }
@@ -207,7 +209,7 @@ func TestADatabaseThatWentBackIsFollowedAndReported(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('lost', 1)`)
 	pgtest.Exec(t, conn, flip)
-	awaitSnapshot(t, e, "revision 3", func(s *Snapshot) bool { return s.Revision() == 3 })
+	awaitSnapshot(t, e, "revision 3", func(s *settings.Snapshot) bool { return s.Revision() == 3 })
 
 	// As an asynchronous failover leaves it: the last two commits never were.
 	pgtest.Exec(t, conn, `BEGIN; SET LOCAL session_replication_role = replica;
@@ -217,20 +219,20 @@ func TestADatabaseThatWentBackIsFollowedAndReported(t *testing.T) {
 		ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_stamp, ENABLE ALWAYS TRIGGER settings_row, ENABLE ALWAYS TRIGGER settings_truncate;
 		DELETE FROM settings_commits WHERE revision > 1;
 		UPDATE settings_head SET revision = 1; COMMIT`)
-	awaitSnapshot(t, e, "revision 1 again", func(s *Snapshot) bool {
+	awaitSnapshot(t, e, "revision 1 again", func(s *settings.Snapshot) bool {
 		return s.Revision() == 1 && s.Lookup("lost") == nil && !s.Maintenance().Enabled
 	})
 	if n := logs.FilterMessageSnippet("the database went back").Len(); n != 1 {
 		t.Errorf("it was logged %d times, want once", n)
 	}
-	if n := testutil.ToFloat64(e.metrics.repairs.WithLabelValues("went_back")); n != 1 {
+	if n := metric(t, e, "settings_repairs_total", "went_back"); n != 1 {
 		t.Errorf("it was counted %v times, want once", n)
 	}
 
 	// The lost revision's number is used again, for something else.
-	until(t, "the listener is live again", e.listening)
+	until(t, "the listener is live again", e.listener.hears)
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('new', 2)`)
-	awaitSnapshot(t, e, "the new revision 2", func(s *Snapshot) bool { return s.Revision() == 2 && s.Lookup("new") != nil })
+	awaitSnapshot(t, e, "the new revision 2", func(s *settings.Snapshot) bool { return s.Revision() == 2 && s.Lookup("new") != nil })
 }
 
 // Guarantee 3: a database that went back and has caught up in number since holds
@@ -246,7 +248,7 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 			conn := pgtest.Connect(t, url)
 			pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('lost', 1)`)
 			pgtest.Exec(t, conn, flip)
-			awaitSnapshot(t, e, "revision 3", func(s *Snapshot) bool { return s.Revision() == 3 })
+			awaitSnapshot(t, e, "revision 3", func(s *settings.Snapshot) bool { return s.Revision() == 3 })
 
 			// At once, as for a pod that was away: the last two never were, and others
 			// have their numbers.
@@ -262,7 +264,7 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 					INSERT INTO settings_commits (revision, at, xid) VALUES (%d, clock_timestamp(), '%d');`, i+2, i+1))
 			}
 			pgtest.Exec(t, conn, loseCommits.String()+`COMMIT`)
-			awaitSnapshot(t, e, "what the database holds now", func(s *Snapshot) bool { return int(s.Revision()) == since+1 && s.Lookup("lost") == nil })
+			awaitSnapshot(t, e, "what the database holds now", func(s *settings.Snapshot) bool { return int(s.Revision()) == since+1 && s.Lookup("lost") == nil })
 			if n := logs.FilterMessageSnippet("the database went back").Len(); n != 1 {
 				t.Errorf("it was logged %d times, want once", n)
 			}
@@ -275,7 +277,7 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 			pgtest.Exec(t, conn, `UPDATE settings_commits SET at = clock_timestamp() WHERE revision = (SELECT revision FROM settings_head)`)
 			again, logs := newEngine(t, url, config)
 			start(t, again)
-			awaitSnapshot(t, again, "the database", func(s *Snapshot) bool { return s.Source() == SourceDatabase })
+			awaitSnapshot(t, again, "the database", func(s *settings.Snapshot) bool { return s.Source() == settings.SourceDatabase })
 			if n := logs.FilterMessageSnippet("the database went back").Len(); n != 1 {
 				t.Errorf("after a start from the file it was logged %d times, want once", n)
 			}
@@ -295,9 +297,9 @@ func TestThePollFindsRowsThatChangedWithTriggersOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Database(t)
 			e, logs := liveEngine(t, url, func(c *Config) { c.TTL = 100 * time.Millisecond })
-			until(t, "it polls without looking at the content", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= 3 })
+			until(t, "it polls without looking at the content", func() bool { return testutil.ToFloat64(e.poller.counts.ok) >= 3 })
 			pgtest.Exec(t, pgtest.Connect(t, url), sql)
-			s := awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+			s := awaitSnapshot(t, e, "maintenance is on", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 			if s.Revision() != 1 {
 				t.Errorf("revision %d, want 1: no commit was numbered", s.Revision())
 			}
@@ -320,7 +322,7 @@ func TestMaintenanceModeDecidesUntilTheFirstSnapshot(t *testing.T) {
 			url := pgtest.Database(t)
 			pgtest.Exec(t, pgtest.Connect(t, url), `UPDATE platform_settings SET value_bool = $1`, test.database)
 			e, logs := newEngine(t, url, func(c *Config) { c.Maintenance = &on })
-			if s := e.Current(); !e.Maintenance().ActiveNow() || s.Source() != SourceEnvironment {
+			if s := e.Current(); !e.Maintenance().ActiveNow() || s.Source() != settings.SourceEnvironment {
 				t.Errorf("before the first snapshot: active %v from %s", e.Maintenance().ActiveNow(), s.Source())
 			}
 			start(t, e)
@@ -346,7 +348,7 @@ func TestAnEmptyTableIsASnapshot(t *testing.T) {
 		t.Errorf("revision %d with %d settings", s.Revision(), s.Len())
 	}
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_bool) VALUES ('maintenance_mode', true)`)
-	awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "maintenance is on", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 }
 
 func TestNewRefusesAnUnusableConfig(t *testing.T) {

@@ -10,77 +10,12 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"platform-settings/settings"
 )
-
-var (
-	// ErrNotFound: no setting has that key.
-	ErrNotFound = errors.New("no such setting")
-
-	// ErrMayNotCreate: the setting does not exist, and the caller may only
-	// change those that do.
-	ErrMayNotCreate = errors.New("the setting does not exist, and this caller may not create one")
-
-	// ErrTriggersOff: the table's triggers are off, so that the change would have
-	// no revision, and no pod would hear of it. Nothing was changed.
-	ErrTriggersOff = errors.New("the triggers of platform_settings are off")
-
-	// ErrUnavailable: the database could not be reached or did not answer in
-	// time. Nothing was changed.
-	ErrUnavailable = errors.New("the database is not available")
-
-	// ErrOutcomeUnknown: the connection was lost during COMMIT. The change may
-	// or may not stand; it is safe to make it again.
-	ErrOutcomeUnknown = errors.New("the connection was lost during COMMIT; the change may or may not stand")
-
-	// ErrLocked: another transaction held the setting's row for too long.
-	// Nothing was changed.
-	ErrLocked = errors.New("another transaction holds the setting")
-)
-
-// InvalidError says which field of a change breaks which rule.
-type InvalidError struct{ Field, Why string }
-
-func (e *InvalidError) Error() string { return e.Field + " " + e.Why }
-
-// KindError: the value is of another kind than the setting, and a setting's
-// kind never changes.
-type KindError struct {
-	Key        string
-	Have, Want Kind
-}
-
-func (e *KindError) Error() string {
-	return fmt.Sprintf("setting %q is of kind %s, not %s, and a setting's kind never changes", e.Key, e.Have, e.Want)
-}
-
-// ConflictError: a precondition failed. Have is the setting's revision, 0 where
-// there is no such setting.
-type ConflictError struct {
-	Key  string
-	Have Revision
-}
-
-func (e *ConflictError) Error() string {
-	if e.Have == 0 {
-		return fmt.Sprintf("setting %q does not exist", e.Key)
-	}
-	return fmt.Sprintf("setting %q stands at revision %d", e.Key, e.Have)
-}
-
-// NotInForceError: the change is committed and stands, but this pod could not
-// confirm in time that it has it in force.
-type NotInForceError struct {
-	Revision Revision
-	Cause    error
-}
-
-func (e *NotInForceError) Error() string {
-	return fmt.Sprintf("committed as revision %d, but not in force on this pod yet: %v", e.Revision, e.Cause)
-}
-
-func (e *NotInForceError) Unwrap() error { return e.Cause }
 
 // code is PostgreSQL's five-letter code of an error (manual, Appendix A), ""
 // for an error that the server did not send.
@@ -147,4 +82,44 @@ func broke(err error) bool {
 	return connecting || network || slices.ContainsFunc([]error{
 		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, driver.ErrBadConn, sql.ErrConnDone,
 	}, func(end error) bool { return errors.Is(err, end) })
+}
+
+// rules are the table's that a value is held against there and not in [Value.Check]
+// too, in words.
+var rules = map[string]string{
+	"platform_settings_well_known_kind": fmt.Sprintf(": %s is an int from 1 to %d (seconds), %s and %s are bool, %s is text, %s and %s are time",
+		settings.KeyMaintenanceRetryAfter, settings.MaxRetryAfter/time.Second, settings.KeyMaintenanceMode, settings.KeyMaintenanceReadOnly,
+		settings.KeyMaintenanceMessage, settings.KeyMaintenanceStartsAt, settings.KeyMaintenanceEndsAt),
+	"platform_settings_json_at_most_64_kib":     fmt.Sprintf(": as PostgreSQL writes it, with spaces, a json takes at most %d bytes", settings.MaxValueBytes),
+	"platform_settings_json_at_most_100_levels": ": a json has at most 100 levels",
+}
+
+// writeError sorts what the database or the way to it said before COMMIT:
+// nothing was changed.
+func writeError(step string, err error) error {
+	if errors.Is(err, errAgain) || errors.Is(err, settings.ErrTriggersOff) {
+		return err
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %s: %w", settings.ErrUnavailable, step, err)
+	}
+	if !ok || strings.HasPrefix(pg.Code, "57P") {
+		return fmt.Errorf("%w: %s: %w", errBroken, step, err)
+	}
+	switch {
+	case pg.Code == "40001" || pg.Code == "40P01": // serialization_failure, deadlock_detected
+		return fmt.Errorf("%w: %w", errAgain, err)
+	case pg.Code == "55P03": // lock_not_available
+		return fmt.Errorf("%w: %w", settings.ErrLocked, err)
+	case pg.Code == "23514": // check_violation
+		return &settings.InvalidError{Field: "value", Why: fmt.Sprintf("violates the rule %q%s", pg.ConstraintName, rules[pg.ConstraintName])}
+	case strings.HasPrefix(pg.Code, "22"): // data exceptions, such as \u0000 in JSON
+		return &settings.InvalidError{Field: "value", Why: "is refused by the database: " + pg.Message}
+	}
+	switch pg.Code[:2] {
+	case "08", "25", "42", "53", "57": // connection, read-only (a standby), rights or schema, out of resources, cancelled
+		return fmt.Errorf("%w: %s: %w", settings.ErrUnavailable, step, err)
+	}
+	return fmt.Errorf("%s: %w", step, err)
 }

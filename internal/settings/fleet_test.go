@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // fleet starts n engines that take part, and waits until each is live.
@@ -38,13 +40,13 @@ func fleet(t *testing.T, url string, n int, edit func(*Config)) []*Engine {
 
 func names(engines []*Engine) (all []string) {
 	for _, e := range engines {
-		all = append(all, e.member.name)
+		all = append(all, e.poller.register.name)
 	}
 	return all
 }
 
 // await is AwaitFleet for as long as a test has patience, or for the wait given.
-func await(t *testing.T, e *Engine, r Revision, wait time.Duration) Fleet {
+func await(t *testing.T, e *Engine, r settings.Revision, wait time.Duration) settings.Fleet {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
@@ -67,10 +69,10 @@ func TestAReportSaysConvergedWhenEveryPodHasItInForceAndNotBefore(t *testing.T) 
 	}
 	for i := range flips {
 		by := engines[i%len(engines)]
-		var revision Revision
+		var revision settings.Revision
 		if i%2 == 0 {
 			var err error
-			if revision, _, err = by.SetMaintenance(t.Context(), tester, Maintenance{Enabled: i%4 == 0}); err != nil {
+			if revision, _, err = by.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: i%4 == 0}); err != nil {
 				t.Fatal(err)
 			}
 		} else {
@@ -80,14 +82,14 @@ func TestAReportSaysConvergedWhenEveryPodHasItInForceAndNotBefore(t *testing.T) 
 		f := await(t, by, revision, patience)
 		for _, e := range engines {
 			if got := e.Current().Revision(); got < revision {
-				t.Fatalf("reported converged at %d while %s serves %d", revision, e.member.name, got)
+				t.Fatalf("reported converged at %d while %s serves %d", revision, e.poller.register.name, got)
 			}
 		}
-		if !f.Converged || f.Revision != revision || len(f.Pods) != len(engines) || len(f.Named(PodBehind)) != 0 {
+		if !f.Converged || f.Revision != revision || len(f.Pods) != len(engines) || len(f.Named(settings.PodBehind)) != 0 {
 			t.Fatalf("%+v", f)
 		}
 	}
-	if diff := cmp.Diff(names(engines), await(t, engines[0], 1, patience).Named(PodCurrent)); diff != "" {
+	if diff := cmp.Diff(names(engines), await(t, engines[0], 1, patience).Named(settings.PodCurrent)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -99,7 +101,7 @@ func TestTwoWritesAtOnceEachWaitForTheirOwnRevision(t *testing.T) {
 	for w, by := range engines {
 		writing.Go(func() {
 			for i := range 20 {
-				written, err := by.Put(t.Context(), tester, Put{Key: fmt.Sprint("k", w), Value: intValue(int64(i)), MayCreate: true})
+				written, err := by.Put(t.Context(), tester, settings.Put{Key: fmt.Sprint("k", w), Value: settings.IntOf(int64(i)), MayCreate: true})
 				if err != nil {
 					t.Error(err)
 					return
@@ -112,7 +114,7 @@ func TestTwoWritesAtOnceEachWaitForTheirOwnRevision(t *testing.T) {
 				}
 				for _, e := range engines {
 					if got := e.Current().Revision(); got < written.Revision {
-						t.Errorf("reported converged at %d while %s serves %d", written.Revision, e.member.name, got)
+						t.Errorf("reported converged at %d while %s serves %d", written.Revision, e.poller.register.name, got)
 					}
 				}
 			}
@@ -127,19 +129,19 @@ func TestAHundredPodsConverge(t *testing.T) {
 	var took []time.Duration
 	for i := range 20 {
 		began := time.Now()
-		revision, _, err := engines[i].SetMaintenance(t.Context(), tester, Maintenance{Enabled: i%2 == 0})
+		revision, _, err := engines[i].SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: i%2 == 0})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if f := await(t, engines[i], revision, patience); !f.Converged || len(f.Pods) != 100 {
-			t.Fatalf("%d pods, behind: %v", len(f.Pods), f.Named(PodBehind))
+			t.Fatalf("%d pods, behind: %v", len(f.Pods), f.Named(settings.PodBehind))
 		}
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
 	t.Logf("write and wait over 100 pods: p50 %v, max %v", took[len(took)/2], took[len(took)-1])
 	for _, e := range engines { // the histogram of who waited
-		if e == engines[0] && testutil.CollectAndCount(e.metrics.convergence) != 1 {
+		if e == engines[0] && testutil.CollectAndCount(e.lookout.counts.convergence) != 1 {
 			t.Error("no histogram")
 		}
 	}
@@ -151,7 +153,7 @@ func TestAReportGivesNoRevisionTheTimeOfAnother(t *testing.T) {
 	e := fleet(t, url, 1, nil)[0]
 	for i := range 5 {
 		before := await(t, e, 0, patience).Pods[0].AppliedAt
-		revision, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: i%2 == 0})
+		revision, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: i%2 == 0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,12 +191,12 @@ func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
 			pgtest.Exec(t, conn, fault.breaks)
 			for i := range 3 {
 				began := time.Now()
-				revision, _, err := engines[0].SetMaintenance(t.Context(), tester, Maintenance{Enabled: i%2 == 0})
+				revision, _, err := engines[0].SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: i%2 == 0})
 				if err != nil {
 					t.Fatal(err)
 				}
 				for _, e := range engines {
-					awaitSnapshot(t, e, "the write", func(s *Snapshot) bool { return s.Revision() >= revision })
+					awaitSnapshot(t, e, "the write", func(s *settings.Snapshot) bool { return s.Revision() >= revision })
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 				f, err := engines[0].AwaitFleet(ctx, revision)
@@ -205,12 +207,12 @@ func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
 			}
 			until(t, "it is unknown", func() bool {
 				f, err := engines[0].Fleet(t.Context(), 1) // which both have had, and said so
-				return errors.Is(err, ErrFleetUnknown) && !f.Converged
+				return errors.Is(err, settings.ErrFleetUnknown) && !f.Converged
 			})
 			until(t, "it is said", func() bool { return strings.Contains(strings.Join(engines[1].Status().Problems, " "), "fleet: ") })
-			polls := testutil.ToFloat64(engines[1].metrics.polls.WithLabelValues("ok"))
-			until(t, "the polls go on", func() bool { return testutil.ToFloat64(engines[1].metrics.polls.WithLabelValues("ok")) >= polls+3 })
-			if n := testutil.ToFloat64(engines[1].metrics.polls.WithLabelValues("failed")); n != 0 {
+			polls := testutil.ToFloat64(engines[1].poller.counts.ok)
+			until(t, "the polls go on", func() bool { return testutil.ToFloat64(engines[1].poller.counts.ok) >= polls+3 })
+			if n := testutil.ToFloat64(engines[1].poller.counts.failed); n != 0 {
 				t.Errorf("%v polls failed", n)
 			}
 			if engines[1].Stale() {
@@ -247,13 +249,13 @@ func TestALostPodIsNamedAndNeverTakenForConverged(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	stranger(t, conn, "gone", "10s", nil)
 
-	if f := await(t, e, 1, 50*time.Millisecond); f.Converged || !slices.Equal(f.Named(PodBehind), []string{"gone"}) {
+	if f := await(t, e, 1, 50*time.Millisecond); f.Converged || !slices.Equal(f.Named(settings.PodBehind), []string{"gone"}) {
 		t.Errorf("heard of a moment ago: %+v", f)
 	}
 	silence(t, conn, "gone", "31 seconds")
 	began := time.Now()
 	f := await(t, e, 1, patience)
-	if f.Converged || !slices.Equal(f.Named(PodLost), []string{"gone"}) || len(f.Named(PodBehind)) != 0 {
+	if f.Converged || !slices.Equal(f.Named(settings.PodLost), []string{"gone"}) || len(f.Named(settings.PodBehind)) != 0 {
 		t.Errorf("silent for three TTLs: %+v", f)
 	}
 	if took := time.Since(began); took > patience/2 {
@@ -269,7 +271,7 @@ func TestALostPodIsNamedAndNeverTakenForConverged(t *testing.T) {
 		t.Errorf("it may still serve: %+v", f)
 	}
 	silence(t, conn, "closed", "36 seconds")
-	if f := await(t, e, 1, patience); !f.Converged || !slices.Equal(f.Named(PodLost), []string{"closed"}) ||
+	if f := await(t, e, 1, patience); !f.Converged || !slices.Equal(f.Named(settings.PodLost), []string{"closed"}) ||
 		f.Pods[0].ClosedAt.Sub(f.Pods[0].LastSeen) != 35*time.Second {
 		t.Errorf("it has closed its gate: %+v", f)
 	}
@@ -285,7 +287,7 @@ func TestAPodThatIsLostDuringTheWaitHoldsItUp(t *testing.T) {
 	if took := time.Since(began); took < 2*time.Second {
 		t.Errorf("it held the report up for %v only", took)
 	}
-	if f.Converged || !slices.Equal(f.Named(PodLost), []string{"frozen"}) {
+	if f.Converged || !slices.Equal(f.Named(settings.PodLost), []string{"frozen"}) {
 		t.Errorf("%+v", f)
 	}
 }

@@ -2,22 +2,18 @@ package settings
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// answerTimeout is for an answer on a connection that has stood for a while: it
-// may have gone dark. On a new one readTimeout counts.
-const answerTimeout = time.Second
-
 // link is a connection for one goroutine, made when it is needed, and made anew
 // when it breaks or does not answer.
 type link struct {
 	config    *pgx.ConnConfig
-	connected func(context.Context, *pgx.Conn) error // runs first on each new connection
-	conn      *pgx.Conn                              // nil: none stands
+	connected func(context.Context, *pgx.Conn) error // runs first on each new connection; nil: nothing does
+	leeway    leeway
+	conn      *pgx.Conn // nil: none exists
 }
 
 // ask puts a question, and once more on a new connection if the one that stood
@@ -29,25 +25,37 @@ func (l *link) ask(ctx context.Context, question func(context.Context, *pgx.Conn
 			return err
 		}
 	}
-	connecting, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
-	defer cancel()
-	conn, err := pgx.ConnectConfig(connecting, l.config)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+	err := l.connect(ctx)
+	if err == nil {
+		err = l.try(ctx, l.leeway.of(readTimeout), l.first(question))
 	}
-	l.conn = conn
-	return l.try(ctx, readTimeout, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := l.connected(ctx, conn); err != nil {
-			return err
+	l.leeway.learn(err)
+	return err
+}
+
+func (l *link) connect(ctx context.Context) (err error) {
+	ctx, cancel := timeout(ctx, l.leeway.of(connectTimeout))
+	defer cancel()
+	l.conn, err = connect(ctx, l.config)
+	return err
+}
+
+// first is a question on a new connection.
+func (l *link) first(question func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+	return func(ctx context.Context, conn *pgx.Conn) error {
+		if l.connected != nil {
+			if err := l.connected(ctx, conn); err != nil {
+				return err
+			}
 		}
 		return question(ctx, conn)
-	})
+	}
 }
 
 // try asks on the connection that stands. It goes on standing if there was an
 // answer, be it an error.
-func (l *link) try(ctx context.Context, timeout time.Duration, question func(context.Context, *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+func (l *link) try(ctx context.Context, most time.Duration, question func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := timeout(ctx, most)
 	defer cancel()
 	err := question(ctx, l.conn)
 	if err != nil && code(err) == "" || l.conn.IsClosed() {
@@ -55,6 +63,9 @@ func (l *link) try(ctx context.Context, timeout time.Duration, question func(con
 	}
 	return err
 }
+
+// up says whether a connection exists.
+func (l *link) up() bool { return l.conn != nil }
 
 func (l *link) disconnect() {
 	if l.conn == nil {

@@ -11,24 +11,25 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgxlisten"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"platform-settings/settings"
 )
 
-// Timeouts of the steps of the listener's life, and of its backoff: the first
-// wait, and the most that any takes.
+// Backoffs of the listener and the poller: the first wait, and the most that any
+// takes.
 const (
-	connectTimeout = 5 * time.Second
-	readTimeout    = 5 * time.Second
-	firstBackoff   = 20 * time.Millisecond
-	mostBackoff    = time.Second
+	firstBackoff = 20 * time.Millisecond
+	mostBackoff  = time.Second
 
 	// configuredBackoff is for what only a change of somebody's configuration can
 	// mend.
 	configuredBackoff = 30 * time.Second
 )
 
-// Why a listener was ended by its own engine.
+// Why a listener was ended by its own pod.
 var (
 	errWentBack = errors.New("the database went back")
 	errDeaf     = errors.New("the poll found a commit that the listener never announced")
@@ -37,29 +38,65 @@ var (
 	errElse     = errors.New("LISTEN_DATABASE_URL leads to another database than DATABASE_URL")
 )
 
-// listener hears commits and puts them in force. Each connection is a
-// pgxlisten.Listener of its own, since the channel's name is read anew on each.
+// listener hears commits and hands them to the keeper. Each connection is a
+// pgxlisten.Listener of its own, because the channel's name is read anew on each.
 type listener struct {
-	engine *Engine
-	config *pgx.ConnConfig
+	config   *pgx.ConnConfig
+	keeper   *settings.Keeper
+	register *register
+	acks     *acknowledger
+	looks    level                   // asks the poller to look
+	database *atomic.Pointer[string] // that the poll leads to; see head. nil: not known
+	counts   listenerCounts
 
-	live  atomic.Bool  // LISTENing, and the snapshot was read after that
-	heard atomic.Int64 // the highest revision this connection told of, by read or notification
+	live  atomic.Bool  // it LISTENs, and the table was read after that
+	heard atomic.Int64 // the highest revision that this connection announced, by its read or a notification
 	count atomic.Int64 // of notifications, whatever they held
 
-	mu       sync.Mutex
-	channel  string                  // of the connection that stands
-	database string                  // that it leads to; see head
-	end      context.CancelCauseFunc // ends it
+	leeway leeway // run's own
+
+	mu      sync.Mutex
+	channel string                  // of the current connection
+	leadsTo string                  // the database of the current connection
+	end     context.CancelCauseFunc // ends it
 }
 
-func newListener(e *Engine, config *pgx.ConnConfig) *listener {
-	return &listener{engine: e, config: config}
+type listenerCounts struct {
+	commits, old, gaps, unreadable prometheus.Counter
+	ended, reads                   prometheus.Counter
+	restarts                       *prometheus.CounterVec
 }
 
-// run connects and listens until ctx ends. Only a connection on which the
-// snapshot was read resets the backoff: one that accepts and then fails must not
-// be asked again at once.
+func countListener(f promauto.Factory, reads prometheus.Counter) listenerCounts {
+	notifications := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "settings_notifications_total",
+		Help: "Notifications: commit (all readable ones), of these old or gap (not the next revision, or too large to carry); unreadable.",
+	}, []string{"result"})
+	c := listenerCounts{
+		commits:    notifications.WithLabelValues("commit"),
+		old:        notifications.WithLabelValues("old"),
+		gaps:       notifications.WithLabelValues("gap"),
+		unreadable: notifications.WithLabelValues("unreadable"),
+		ended: f.NewCounter(prometheus.CounterOpts{
+			Name: "settings_listener_ended_total", Help: "Listener connections that ended or could not be made.",
+		}),
+		reads: reads,
+		restarts: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "settings_listener_restarts_total",
+			Help: "Listener connections that this pod ended itself: deaf (it never announced a commit), rotated (the channel's name), elsewhere (another database), went_back (the database lost commits).",
+		}, []string{"cause"}),
+	}
+	for _, cause := range restartCauses {
+		c.restarts.WithLabelValues(cause)
+	}
+	return c
+}
+
+var restartCauses = map[error]string{errDeaf: "deaf", errRotated: "rotated", errElse: "elsewhere", errWentBack: "went_back"}
+
+// run connects and listens until ctx ends. Only a connection on which the table
+// was read resets the backoff: one that accepts and then fails must not be asked
+// again at once.
 func (l *listener) run(ctx context.Context) {
 	wait := firstBackoff
 	for ctx.Err() == nil {
@@ -67,11 +104,11 @@ func (l *listener) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if wasLive {
-			wait = firstBackoff
+		if l.leeway.learn(err); wasLive {
+			wait, l.leeway = firstBackoff, leeway{}
 		}
-		l.engine.metrics.reconnects.Inc()
-		l.engine.problem("listener", "not listening, changes arrive by the poll alone: "+explain(err), err)
+		l.counts.ended.Inc()
+		l.keeper.Problem("listener", "not listening, changes arrive by the poll alone: "+explain(err), err)
 		if errors.Is(err, errPooler) || errors.Is(err, errElse) {
 			wait = configuredBackoff
 		}
@@ -86,16 +123,24 @@ func (l *listener) run(ctx context.Context) {
 // jittered is from half of a backoff up to all of it.
 func jittered(backoff time.Duration) time.Duration { return backoff/2 + rand.N(backoff/2) }
 
-// restart ends the connection that stands; run makes another. Who sees what it
-// was ended for is not to be told that it is live.
+// restart ends the current connection; run makes another. It clears live first, so
+// that nobody who sees the cause still sees a live listener. A nil listener has
+// nothing to restart.
 func (l *listener) restart(cause error) {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.live.Store(false)
+	l.counts.restarts.WithLabelValues(restartCauses[cause]).Inc()
 	if l.end != nil {
 		l.end(cause)
 	}
 }
+
+// hears says whether the listener is live. A nil listener is not.
+func (l *listener) hears() bool { return l != nil && l.live.Load() }
 
 // listen is one connection's life. It returns why it ended, and whether it was
 // ever live.
@@ -107,11 +152,11 @@ func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
 		return false, err
 	}
 	l.mu.Lock()
-	l.channel, l.database, l.end = channel, database, end
+	l.channel, l.leadsTo, l.end = channel, database, end
 	l.mu.Unlock()
 	l.heard.Store(0)
 	// pgxlisten has no deadline for LISTEN itself.
-	mute := time.AfterFunc(readTimeout, func() { end(errMute) })
+	mute := time.AfterFunc(l.leeway.of(readTimeout), func() { end(errMute) })
 	defer mute.Stop()
 
 	// pgxlisten reconnects by itself and only logs what fails; here the first
@@ -147,14 +192,14 @@ func without(channel string, err error) error {
 	return err
 }
 
-// connect opens a connection, and reads on it the channel's name and which
+// connect makes a connection, and reads on it the channel's name and which
 // database this is.
 func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
+	ctx, cancel := timeout(ctx, l.leeway.of(connectTimeout))
 	defer cancel()
-	conn, err := pgx.ConnectConfig(ctx, l.config)
+	conn, err := connect(ctx, l.config)
 	if err != nil {
-		return nil, "", "", fmt.Errorf("connect: %w", err)
+		return nil, "", "", err
 	}
 	defer func() {
 		if err != nil {
@@ -167,7 +212,7 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database 
 	}
 	var standby bool
 	err = conn.QueryRow(ctx, `SELECT h.channel, pg_is_in_recovery(), `+databaseColumn+` FROM public.settings_head h`).Scan(&channel, &standby, &database)
-	switch known := l.engine.poller.database.Load(); {
+	switch known := l.database.Load(); {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, "", "", errNoHead
 	case err != nil:
@@ -180,75 +225,30 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database 
 	if err := checkPooler(ctx, conn, l.config); err != nil {
 		return nil, "", "", err
 	}
-	if err := l.engine.member.join(ctx, conn); err != nil {
+	if err := l.register.join(ctx, conn); err != nil {
 		return nil, "", "", err
 	}
 	return conn, channel, database, nil
 }
 
-// handler is what pgxlisten calls, on its read loop: nothing here waits for the
-// database but the first read.
-type handler struct {
-	l       *listener
-	mute    *time.Timer // ends the connection where LISTEN is not answered
-	wasLive bool
-}
-
-// HandleBacklog runs right after LISTEN, on the same connection: the full read
-// that makes the listener live.
-func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) error {
-	h.mute.Stop()
-	reading, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("no answer within %v", readTimeout))
-	defer cancel()
-	r, err := h.l.engine.read(reading, conn)
-	if err != nil {
-		return err
-	}
-	r.heard = true
-	h.l.engine.adopt(r)
-	h.l.engine.poller.owe()
-	h.l.hear(r.revision)
-	h.wasLive = true
-	h.l.live.Store(true)
-	h.l.engine.problem("listener", "", nil)
-	return nil
-}
-
-// HandleNotification puts a commit in force. A payload that cannot be read
-// is no reason to drop the connection: the table is the truth, so it is read.
-func (h *handler) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
-	e := h.l.engine
-	h.l.count.Add(1)
-	c, err := parseNotification(n.Payload)
-	if err != nil {
-		e.metrics.unreadable.Inc()
-		e.poller.refresh()
-		return nil
-	}
-	e.metrics.heard.Inc()
-	h.l.hear(c.revision)
-	e.apply(c)
-	return nil
-}
-
-// hear notes the highest revision that this connection told of. Only its own
+// hear notes the highest revision that this connection announced. Only its own
 // goroutine calls it.
-func (l *listener) hear(r Revision) {
+func (l *listener) hear(r settings.Revision) {
 	if int64(r) > l.heard.Load() {
 		l.heard.Store(int64(r))
 	}
 }
 
-// has says whether the connection that stands told of this revision.
-func (l *listener) has(r Revision) bool { return l.heard.Load() >= int64(r) }
+// has says whether the current connection announced this revision.
+func (l *listener) has(r settings.Revision) bool { return l.heard.Load() >= int64(r) }
 
-// astray says why the connection that stands is not the one to listen on; nil
-// if it is.
+// astray says why the current connection is not the one to listen on; nil if it
+// is.
 func (l *listener) astray(h head) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.database != h.database:
+	case l.leadsTo != h.database:
 		return errElse
 	case l.channel != h.channel:
 		return errRotated

@@ -15,11 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
-// wire is a connection whose writes can be looked at before they leave, and
+// cable is a connection whose writes can be looked at before they leave, and
 // whose reads can go dark: nothing comes, and nothing says so.
-type wire struct {
+type cable struct {
 	net.Conn
 	before func([]byte)
 	dark   *atomic.Bool
@@ -27,14 +29,14 @@ type wire struct {
 	ending sync.Once
 }
 
-func (w *wire) Write(b []byte) (int, error) {
+func (w *cable) Write(b []byte) (int, error) {
 	if w.before != nil {
 		w.before(b)
 	}
 	return w.Conn.Write(b)
 }
 
-func (w *wire) Read(b []byte) (int, error) {
+func (w *cable) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
 	if w.dark != nil && w.dark.Load() && err == nil {
 		<-w.closed
@@ -43,19 +45,19 @@ func (w *wire) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (w *wire) SetDeadline(t time.Time) error {
+func (w *cable) SetDeadline(t time.Time) error {
 	if !t.IsZero() && t.Before(time.Now()) { // how pgx ends a read when its context ends
 		w.once()
 	}
 	return w.Conn.SetDeadline(t)
 }
 
-func (w *wire) Close() error {
+func (w *cable) Close() error {
 	w.once()
 	return w.Conn.Close()
 }
 
-func (w *wire) once() { w.ending.Do(func() { close(w.closed) }) } // pgx closes from two goroutines
+func (w *cable) once() { w.ending.Do(func() { close(w.closed) }) } // pgx closes from two goroutines
 
 // Guarantee 6: a commit between the connection's first query and LISTEN is not
 // lost, because the snapshot is read after LISTEN.
@@ -67,7 +69,7 @@ func TestACommitJustBeforeListenIsInTheSnapshot(t *testing.T) {
 		dial := c.Listen.DialFunc
 		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := dial(ctx, network, address)
-			return &wire{Conn: c, closed: make(chan struct{}), before: func(b []byte) {
+			return &cable{Conn: c, closed: make(chan struct{}), before: func(b []byte) {
 				if bytes.Contains(b, []byte("listen ")) && !flipped {
 					flipped = true
 					if _, err := conn.Exec(t.Context(), flip); err != nil {
@@ -81,7 +83,7 @@ func TestACommitJustBeforeListenIsInTheSnapshot(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go e.listener.run(ctx)
-	s := awaitSnapshot(t, e, "the first snapshot", func(s *Snapshot) bool { return s.Source() == SourceDatabase })
+	s := awaitSnapshot(t, e, "the first snapshot", func(s *settings.Snapshot) bool { return s.Source() == settings.SourceDatabase })
 	if !flipped || !s.Maintenance().Enabled {
 		t.Errorf("flipped before LISTEN: %v; in the snapshot: %v", flipped, s.Maintenance().Enabled)
 	}
@@ -95,15 +97,15 @@ func TestAListenerWhoseSnapshotFailsIsDroppedAndTriedAgain(t *testing.T) {
 	role := pgtest.Role(t, url, "service")
 	e, _ := newEngine(t, role, nil)
 	start(t, e)
-	until(t, "two connections were dropped", func() bool { return testutil.ToFloat64(e.metrics.reconnects) >= 2 })
-	if e.listening() {
+	until(t, "two connections were dropped", func() bool { return testutil.ToFloat64(e.listener.counts.ended) >= 2 })
+	if e.listener.hears() {
 		t.Error("live without a snapshot")
 	}
 	if len(e.Status().Problems) == 0 {
 		t.Error("the status knows no problem")
 	}
 	pgtest.Exec(t, admin, `GRANT SELECT ON platform_settings, settings_changes, settings_commits TO PUBLIC`)
-	until(t, "the listener is live", e.listening)
+	until(t, "the listener is live", e.listener.hears)
 	until(t, "the status knows no problem", func() bool { return len(e.Status().Problems) == 0 })
 }
 
@@ -117,22 +119,22 @@ func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
 		dial := c.Listen.DialFunc
 		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := dial(ctx, network, address)
-			return &wire{Conn: c, dark: &dark, closed: make(chan struct{})}, err
+			return &cable{Conn: c, dark: &dark, closed: make(chan struct{})}, err
 		}
 	})
 	dark.Store(true)
 	conn := pgtest.Connect(t, url)
 	// Also when the pod's own write made it look at the table before the poll did.
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the listener was restarted", func() bool { return testutil.ToFloat64(e.metrics.repairs.WithLabelValues("deaf")) >= 1 })
+	until(t, "the listener was restarted", func() bool { return testutil.ToFloat64(e.listener.counts.restarts.WithLabelValues("deaf")) >= 1 })
 	if logs.FilterMessageSnippet("restarting the listener").Len() == 0 {
 		t.Error("nothing was logged")
 	}
 	dark.Store(false)
 	until(t, "another connection is live", func() bool {
-		return testutil.ToFloat64(e.metrics.reconnects) >= 1 && e.listening()
+		return testutil.ToFloat64(e.listener.counts.ended) >= 1 && e.listener.hears()
 	})
 	pgtest.Exec(t, conn, flip)
 	until(t, "it announces the next commit", func() bool { return e.listener.has(3) })
@@ -143,14 +145,14 @@ func TestABusyListenerIsNotTakenForADeafOne(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, func(c *Config) { c.TTL = MinTTL })
 	conn := pgtest.Connect(t, url)
-	polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
-	for testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) < polls+20 {
+	polls := testutil.ToFloat64(e.poller.counts.ok)
+	for testutil.ToFloat64(e.poller.counts.ok) < polls+20 {
 		pgtest.Exec(t, conn, flip)
 	}
-	if n := testutil.ToFloat64(e.metrics.repairs.WithLabelValues("deaf")); n != 0 {
+	if n := testutil.ToFloat64(e.listener.counts.restarts.WithLabelValues("deaf")); n != 0 {
 		t.Errorf("restarted %v times", n)
 	}
-	if n := testutil.ToFloat64(e.metrics.reconnects); n != 0 {
+	if n := testutil.ToFloat64(e.listener.counts.ended); n != 0 {
 		t.Errorf("%v connections ended", n)
 	}
 }
@@ -170,12 +172,12 @@ func TestAListenerThatIsBehindIsNotTakenForADeafOne(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	pgtest.Exec(t, conn, `SELECT pg_notify(channel, i || repeat('x', 7900)) FROM settings_head, generate_series(1, 300) i`)
 	pgtest.Exec(t, conn, flip)
-	awaitSnapshot(t, e, "the poll finds the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "the poll finds the flip", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 	if e.listener.has(2) {
 		t.Fatal("the listener is not behind")
 	}
 	until(t, "the listener announces it too", func() bool { return e.listener.has(2) })
-	if n := testutil.ToFloat64(e.metrics.reconnects); n != 0 {
+	if n := testutil.ToFloat64(e.listener.counts.ended); n != 0 {
 		t.Errorf("%v connections ended", n)
 	}
 }
@@ -200,13 +202,13 @@ func TestARotatedChannelIsFoundByThePoll(t *testing.T) {
 	}
 	until(t, "it listens on the new channel", func() bool {
 		database := e.poller.database.Load()
-		return e.listening() && database != nil && e.listener.astray(head{channel: channel, database: *database}) == nil
+		return e.listener.hears() && database != nil && e.listener.astray(head{channel: channel, database: *database}) == nil
 	})
-	applied := testutil.ToFloat64(e.metrics.commits)
+	before := applied(t, e)
 	pgtest.Exec(t, conn, flip)
-	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 	until(t, "it came by notification", func() bool {
-		return testutil.ToFloat64(e.metrics.commits)+testutil.ToFloat64(e.metrics.old) > applied
+		return applied(t, e)+testutil.ToFloat64(e.listener.counts.old) > before
 	})
 }
 
@@ -218,10 +220,10 @@ func TestAKilledListenerConnectsAgainAndMissesNothing(t *testing.T) {
 		pgtest.Exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			WHERE datname = current_database() AND application_name = 'listener'`)
 		pgtest.Exec(t, conn, flip)
-		want := Revision(i + 2)
-		awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == want })
+		want := settings.Revision(i + 2)
+		awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Revision() == want })
 	}
-	until(t, "it is live", e.listening)
+	until(t, "it is live", e.listener.hears)
 }
 
 // A connection that goes dark just as LISTEN is asked is given up, and said to be
@@ -236,7 +238,7 @@ func TestALinkThatGoesDarkAtListenIsGivenUp(t *testing.T) {
 		c.Listen.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
 			dark := new(atomic.Bool)
-			return &wire{Conn: conn, dark: dark, closed: make(chan struct{}), before: func(b []byte) {
+			return &cable{Conn: conn, dark: dark, closed: make(chan struct{}), before: func(b []byte) {
 				if bytes.Contains(b, []byte("listen ")) && mute.Load() {
 					dark.Store(true)
 				}
@@ -244,13 +246,13 @@ func TestALinkThatGoesDarkAtListenIsGivenUp(t *testing.T) {
 		}
 	})
 	start(t, e)
-	until(t, "it reads", func() bool { return e.Current().Source() == SourceDatabase })
+	until(t, "it reads", func() bool { return e.Current().Source() == settings.SourceDatabase })
 	if len(e.Status().Problems) == 0 {
 		t.Error("it says that all is well")
 	}
-	until(t, "the connection is given up", func() bool { return testutil.ToFloat64(e.metrics.reconnects) >= 1 })
+	until(t, "the connection is given up", func() bool { return testutil.ToFloat64(e.listener.counts.ended) >= 1 })
 	mute.Store(false)
-	until(t, "it is live", e.listening)
+	until(t, "it is live", e.listener.hears)
 	var channel string
 	if err := pgtest.Connect(t, url).QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&channel); err != nil {
 		t.Fatal(err)
@@ -292,11 +294,13 @@ func TestALineToAnotherDatabaseIsRefused(t *testing.T) {
 	})
 	start(t, e)
 	until(t, "it says so", func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), "another database") })
-	awaitSnapshot(t, e, "its own database's state", func(s *Snapshot) bool { return s.Source() == SourceDatabase && !s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "its own database's state", func(s *settings.Snapshot) bool {
+		return s.Source() == settings.SourceDatabase && !s.Maintenance().Enabled
+	})
 	pgtest.Exec(t, pgtest.Connect(t, other), `INSERT INTO platform_settings (key, value_int) VALUES ('foreign', 1)`)
 	pgtest.Exec(t, pgtest.Connect(t, url), `INSERT INTO platform_settings (key, value_int) VALUES ('own', 1)`)
-	s := awaitSnapshot(t, e, "its own database's next", func(s *Snapshot) bool { return s.Lookup("own") != nil })
-	if s.Lookup("foreign") != nil || e.listening() {
+	s := awaitSnapshot(t, e, "its own database's next", func(s *settings.Snapshot) bool { return s.Lookup("own") != nil })
+	if s.Lookup("foreign") != nil || e.listener.hears() {
 		t.Error("it listens to the other database")
 	}
 }
@@ -314,11 +318,11 @@ func TestSessionDefaultsMakeNoDifference(t *testing.T) {
 	}
 	e, _ := liveEngine(t, url, nil)
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_text) VALUES ('t', 'Grüße, €')`)
-	s := awaitSnapshot(t, e, "the text", func(s *Snapshot) bool { return s.Lookup("t") != nil })
+	s := awaitSnapshot(t, e, "the text", func(s *settings.Snapshot) bool { return s.Lookup("t") != nil })
 	if got := s.Lookup("t").Value.Text(); got != "Grüße, €" {
 		t.Errorf("%q", got)
 	}
-	if _, err := e.Put(t.Context(), tester, Put{Key: "u", Value: textValue("€"), MayCreate: true}); err != nil {
+	if _, err := e.Put(t.Context(), tester, settings.Put{Key: "u", Value: settings.TextOf("€"), MayCreate: true}); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"platform-settings/settings"
 )
 
 // look is what one look at the register has found. It is immutable once it is
@@ -16,12 +18,12 @@ import (
 type look struct {
 	number int64     // of this pod's looks: a higher one began later
 	at     time.Time // by the database's clock; zero: the database did not answer
-	head   Revision
-	pods   []Pod                  // the fields that depend on a report's revision are not set
-	lost   map[string]bool        // the instances that are
-	times  map[Revision]time.Time // when the commits that were asked for were made
-	firing bool                   // the triggers are on: a revision says what is in force
-	err    error                  // why nobody can say who has what in force; nil: one can
+	head   settings.Revision
+	pods   []settings.Pod                  // the fields that depend on a report's revision are not set
+	lost   map[string]bool                 // the instances that are
+	times  map[settings.Revision]time.Time // when the commits that were asked for were made
+	firing bool                            // the triggers are on: a revision says what is in force
+	err    error                           // why nobody can say who has what in force; nil: one can
 }
 
 // read reads the head and the register in one statement. It also asks when some
@@ -41,14 +43,14 @@ func (l *look) read(ctx context.Context, conn *pgx.Conn, commits []int64) error 
 		return err
 	}
 	defer rows.Close()
-	found := look{number: l.number, lost: map[string]bool{}, times: map[Revision]time.Time{}}
+	found := look{number: l.number, lost: map[string]bool{}, times: map[settings.Revision]time.Time{}}
 	for rows.Next() {
 		var (
 			times                                    []*time.Time
 			instance, name, state, build             *string
 			behindFor                                *time.Duration
 			appliedAt, lastSeen, startedAt, closedAt *time.Time
-			p                                        Pod
+			p                                        settings.Pod
 		)
 		err := rows.Scan(&found.firing, &found.head, &found.at, &times, &instance, &name, &state, &p.Revision, &behindFor, &appliedAt, &lastSeen,
 			&startedAt, &closedAt, &p.Source, &p.Listener, &build)
@@ -57,17 +59,17 @@ func (l *look) read(ctx context.Context, conn *pgx.Conn, commits []int64) error 
 		}
 		for i, at := range times {
 			if at != nil {
-				found.times[Revision(commits[i])] = *at
+				found.times[settings.Revision(commits[i])] = *at
 			}
 		}
 		if instance == nil { // nobody is in the register
 			continue
 		}
-		p.instance, p.Name, p.State, p.Build = *instance, orZero(name), PodState(orZero(state)), orZero(build)
+		p.Instance, p.Name, p.State, p.Build = *instance, orZero(name), settings.PodState(orZero(state)), orZero(build)
 		p.BehindFor, p.AppliedAt, p.LastSeen = orZero(behindFor), orZero(appliedAt), orZero(lastSeen)
 		p.StartedAt, p.ClosedAt = orZero(startedAt), orZero(closedAt)
-		if p.State == PodLost {
-			found.lost[p.instance] = true
+		if p.State == settings.PodLost {
+			found.lost[p.Instance] = true
 		}
 		found.pods = append(found.pods, p)
 	}
@@ -81,53 +83,53 @@ func (l *look) read(ctx context.Context, conn *pgx.Conn, commits []int64) error 
 	return nil
 }
 
-// judge corrects this pod's own row, whose acknowledgement may still be under
-// way, and decides whether the look can be a report.
-func (l *look) judge(e *Engine) {
-	own := slices.IndexFunc(l.pods, func(p Pod) bool { return e.member != nil && p.instance == e.member.instance })
-	if now := e.Current(); own >= 0 && now.source == SourceDatabase && now.revision != l.pods[own].Revision {
-		l.pods[own].Revision, l.pods[own].AppliedAt = now.revision, time.Time{}
+// judge corrects this pod's own row, whose acknowledgement may still be under way,
+// and decides whether the look can be a report.
+func (l *look) judge(now *settings.Snapshot, own *register) {
+	i := slices.IndexFunc(l.pods, own.owns)
+	if i >= 0 && now.Source() == settings.SourceDatabase && now.Revision() != l.pods[i].Revision {
+		l.pods[i].Revision, l.pods[i].AppliedAt = now.Revision(), time.Time{}
 	}
-	switch {
-	case e.member == nil || e.problemWith("fleet"):
-		l.err = errors.New("this pod cannot report itself")
-	case own < 0:
+	switch trouble := own.trouble(); {
+	case trouble != nil:
+		l.err = trouble
+	case i < 0:
 		l.err = errors.New("this pod is not in the register yet")
 	case !l.firing:
-		l.err = ErrTriggersOff
+		l.err = settings.ErrTriggersOff
 	}
 }
 
 // lacks says whether the database answered that it has no such revision.
-func (l *look) lacks(r Revision) bool { return !l.at.IsZero() && r > l.head }
+func (l *look) lacks(r settings.Revision) bool { return !l.at.IsZero() && r > l.head }
 
 // holdUp says whether a pod may be serving something older than a revision; 0 is
 // the last one. Those that were written off do not count.
-func (l *look) holdUp(r Revision, writtenOff map[string]bool) bool {
+func (l *look) holdUp(r settings.Revision, writtenOff map[string]bool) bool {
 	r = cmp.Or(r, l.head)
-	return slices.ContainsFunc(l.pods, func(p Pod) bool { return p.serving(r) && !writtenOff[p.instance] })
+	return slices.ContainsFunc(l.pods, func(p settings.Pod) bool { return p.ServesOlder(r) && !writtenOff[p.Instance] })
 }
 
 // report is what the look says of a revision; 0 is the last one.
-func (l *look) report(r Revision) (Fleet, error) {
-	f := Fleet{Revision: cmp.Or(r, l.head), Pods: slices.Clone(l.pods)}
+func (l *look) report(r settings.Revision) (settings.Fleet, error) {
+	f := settings.Fleet{Revision: cmp.Or(r, l.head), Pods: slices.Clone(l.pods)}
 	for i := range f.Pods {
 		p := &f.Pods[i]
 		if p.Lag = max(0, int64(f.Revision-p.Revision)); p.Lag == 0 {
 			p.BehindFor = 0
 		}
-		if p.State != PodLost { // the view compares with the last revision
-			p.State = PodCurrent
+		if p.State != settings.PodLost { // the view compares with the last revision
+			p.State = settings.PodCurrent
 			if p.Lag > 0 {
-				p.State = PodBehind
+				p.State = settings.PodBehind
 			}
 		}
 	}
 	switch {
 	case l.lacks(r):
-		return f, &NoSuchRevisionError{Want: r, Head: l.head}
+		return f, &settings.NoSuchRevisionError{Want: r, Head: l.head}
 	case l.err != nil:
-		return f, fmt.Errorf("%w: %w", ErrFleetUnknown, l.err)
+		return f, fmt.Errorf("%w: %w", settings.ErrFleetUnknown, l.err)
 	}
 	f.Converged = !l.holdUp(r, nil)
 	return f, nil

@@ -8,14 +8,18 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"platform-settings/settings"
 )
 
 const (
-	// leastPause is between two looks, however many ask.
-	leastPause = 3 * time.Millisecond
-	// mostPause is between two looks at most while somebody waits, and at least
+	// leastLookPause is between two looks, however many ask.
+	leastLookPause = 3 * time.Millisecond
+	// mostLookPause is between two looks at most while somebody waits, and at least
 	// after one that failed.
-	mostPause = 100 * time.Millisecond
+	mostLookPause = 100 * time.Millisecond
 	// lookTimeout is for an answer on the connection that stands, and if that is
 	// dark for one on a new connection.
 	lookTimeout = 2 * answerTimeout
@@ -28,24 +32,43 @@ const (
 // the database what one does, and take nothing from the writers' pool. Only
 // run looks; each wait sleeps until a look has decided it.
 type lookout struct {
-	engine *Engine
-	asked  chan struct{} // capacity 1: a level, not a queue
+	keeper   *settings.Keeper
+	register *register
+	ttl      time.Duration
+	asked    level
+	counts   lookoutCounts
 
 	mu       sync.Mutex
 	running  bool
 	begun    int64 // looks, since the start
 	waits    map[*wait]bool
-	measured Revision // the last one whose convergence was
+	measured settings.Revision // the last one whose convergence was
 
 	link // run's own
 }
 
 var errNotRunning = errors.New("this pod is starting or stopping")
 
-func newLookout(e *Engine) *lookout {
-	l := &lookout{engine: e, asked: make(chan struct{}, 1), waits: map[*wait]bool{}}
-	l.link = link{config: e.pool.Config().ConnConfig, connected: func(context.Context, *pgx.Conn) error { return nil }}
-	return l
+type lookoutCounts struct {
+	ok, failed  prometheus.Counter
+	convergence prometheus.Histogram
+}
+
+func newLookout(config *pgx.ConnConfig, ttl time.Duration, keeper *settings.Keeper, register *register, f promauto.Factory) *lookout {
+	looks := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "settings_fleet_looks_total", Help: "Looks at the fleet's register for all who asked for a report meanwhile: ok or failed.",
+	}, []string{"result"})
+	return &lookout{
+		keeper: keeper, register: register, ttl: ttl, asked: newLevel(), waits: map[*wait]bool{}, link: link{config: config},
+		counts: lookoutCounts{
+			ok: looks.WithLabelValues("ok"), failed: looks.WithLabelValues("failed"),
+			convergence: f.NewHistogram(prometheus.HistogramOpts{
+				Name:    "settings_fleet_convergence_seconds",
+				Help:    "From COMMIT until the whole fleet was known to have it in force, by the database's clock; of the commits that somebody waited for on this pod.",
+				Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+			}),
+		},
+	}
 }
 
 // enter begins a wait. It is over at once while nobody runs who could look.
@@ -59,15 +82,12 @@ func (l *lookout) enter(begun wait) *wait {
 	if !l.running {
 		l.abandon(w)
 	}
-	select {
-	case l.asked <- struct{}{}:
-	default:
-	}
+	l.asked.raise()
 	return w
 }
 
 // await is a whole wait: until each pod has the revision, or ctx ends.
-func (l *lookout) await(ctx context.Context, begun wait) (Fleet, error) {
+func (l *lookout) await(ctx context.Context, begun wait) (settings.Fleet, error) {
 	w := l.enter(begun)
 	select {
 	case <-w.over:
@@ -122,8 +142,8 @@ func (l *lookout) run(ctx context.Context) {
 		switch age, waiting := l.youngest(); {
 		case waiting:
 			again = time.After(period(age))
-		case l.conn != nil:
-			idle = time.After(idleTTLs * l.engine.ttl)
+		case l.up():
+			idle = time.After(idleTTLs * l.ttl)
 		}
 		select {
 		case <-again:
@@ -148,9 +168,9 @@ func (l *lookout) run(ctx context.Context) {
 			return
 		}
 		l.share(found)
-		rest := leastPause
+		rest := leastLookPause
 		if err != nil {
-			rest = mostPause
+			rest = mostLookPause
 		}
 		rested = time.After(rest)
 	}
@@ -169,7 +189,7 @@ func (l *lookout) end() {
 
 // period is from one look to the next: short at first, because most fleets take
 // milliseconds. age is how long the youngest wait has lasted.
-func period(age time.Duration) time.Duration { return min(max(age/4, leastPause), mostPause) }
+func period(age time.Duration) time.Duration { return min(max(age/4, leastLookPause), mostLookPause) }
 
 // youngest is how long the wait has lasted that began last, if there is one.
 func (l *lookout) youngest() (age time.Duration, waiting bool) {
@@ -185,17 +205,17 @@ func (l *lookout) youngest() (age time.Duration, waiting bool) {
 
 // look looks once. The error is the database's; what was found then says so too.
 func (l *lookout) look(ctx context.Context) (*look, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("no answer within %v", lookTimeout))
+	ctx, cancel := timeout(ctx, lookTimeout)
 	defer cancel()
 	found, commits := l.begin()
 	err := l.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error { return found.read(ctx, conn, commits) })
 	if err != nil {
 		found.err = fmt.Errorf("read the fleet: %w", err)
-		l.engine.metrics.looks.WithLabelValues("failed").Inc()
+		l.counts.failed.Inc()
 		return found, err
 	}
-	found.judge(l.engine)
-	l.engine.metrics.looks.WithLabelValues("ok").Inc()
+	found.judge(l.keeper.Current(), l.register)
+	l.counts.ok.Inc()
 	return found, nil
 }
 
@@ -204,11 +224,8 @@ func (l *lookout) look(ctx context.Context) (*look, error) {
 func (l *lookout) begin() (*look, []int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	select {
-	case <-l.asked: // by one of them
-	default:
-	}
-	wanted := map[Revision]bool{}
+	l.asked.lower() // one of them asked
+	wanted := map[settings.Revision]bool{}
 	for w := range l.waits {
 		if w.wants() {
 			wanted[w.revision] = true
@@ -245,14 +262,14 @@ func (l *lookout) share(found *look) {
 // measure measures the convergence of each commit once, however many waited for
 // it. The caller holds the lock.
 func (l *lookout) measure(decided []*wait) {
-	converged := map[Revision]time.Duration{}
+	converged := map[settings.Revision]time.Duration{}
 	for _, w := range decided {
 		if took, ok := w.took(); ok && w.revision > l.measured {
 			converged[w.revision] = took
 		}
 	}
 	for r, took := range converged {
-		l.engine.metrics.convergence.Observe(took.Seconds())
+		l.counts.convergence.Observe(took.Seconds())
 		l.measured = max(l.measured, r)
 	}
 }

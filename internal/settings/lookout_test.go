@@ -16,6 +16,8 @@ import (
 
 	"platform-settings/test/faultproxy"
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // proxied is a database's URL by way of a proxy.
@@ -54,16 +56,16 @@ func (l *lookout) waiting() int {
 }
 
 func (e *Engine) failedLooks() int64 {
-	return int64(testutil.ToFloat64(e.metrics.looks.WithLabelValues("failed")))
+	return int64(testutil.ToFloat64(e.lookout.counts.failed))
 }
 
 func (e *Engine) looks() int64 {
-	return e.failedLooks() + int64(testutil.ToFloat64(e.metrics.looks.WithLabelValues("ok")))
+	return e.failedLooks() + int64(testutil.ToFloat64(e.lookout.counts.ok))
 }
 
 // report asks until there is a report: on a machine with much to do, a look may
 // fail for want of time.
-func (e *Engine) report(t *testing.T, r Revision) Fleet {
+func (e *Engine) report(t *testing.T, r settings.Revision) settings.Fleet {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -72,7 +74,7 @@ func (e *Engine) report(t *testing.T, r Revision) Fleet {
 		if err == nil {
 			return f
 		}
-		if !errors.Is(err, ErrFleetUnknown) || ctx.Err() != nil {
+		if !errors.Is(err, settings.ErrFleetUnknown) || ctx.Err() != nil {
 			t.Error(err)
 			return f
 		}
@@ -104,7 +106,7 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 	const waits = 1000
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	reports := make(chan Fleet, waits)
+	reports := make(chan settings.Fleet, waits)
 	for range waits {
 		go func() {
 			f, err := e.AwaitFleet(ctx, 1)
@@ -115,13 +117,13 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 		}()
 	}
 	until(t, "all of them wait", func() bool { return e.lookout.waiting() == waits })
-	until(t, "the period is at its longest", func() bool { age, _ := e.lookout.youngest(); return period(age) == mostPause })
+	until(t, "the period is at its longest", func() bool { age, _ := e.lookout.youngest(); return period(age) == mostLookPause })
 
-	// What one wait costs is a look in mostPause.
+	// What one wait costs is a look in mostLookPause.
 	counted := e.looks()
 	began, first := time.Now(), onTheWire.Load()
 	until(t, "ten looks", func() bool { return onTheWire.Load() >= first+10 })
-	looks, most := onTheWire.Load()-first, 1+int64(time.Since(began)/mostPause)
+	looks, most := onTheWire.Load()-first, 1+int64(time.Since(began)/mostLookPause)
 	if looks > most {
 		t.Errorf("%d waits cost %d looks in %v, want at most %d", waits, looks, time.Since(began), most)
 	}
@@ -137,7 +139,7 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 
 	// A write takes from the pool what it takes by itself, and does not queue.
 	queued := e.pool.Stat().EmptyAcquireWaitTime()
-	revision, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true})
+	revision, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true})
 	if err != nil || revision != 2 {
 		t.Errorf("a write beside the waits: revision %d, %v", revision, err)
 	}
@@ -148,7 +150,7 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 
 	cancel()
 	for range waits {
-		if f := <-reports; f.Converged || e.failedLooks() == 0 && !slices.Equal(f.Named(PodBehind), []string{"silent"}) {
+		if f := <-reports; f.Converged || e.failedLooks() == 0 && !slices.Equal(f.Named(settings.PodBehind), []string{"silent"}) {
 			t.Fatalf("%+v", f)
 		}
 	}
@@ -176,7 +178,7 @@ func TestALookThatBeganBeforeTheWaitIsNotBelieved(t *testing.T) {
 			once.Do(func() { close(held); <-release })
 		}
 	})
-	early, late, named := make(chan Fleet, 1), make(chan Fleet, 1), make(chan Fleet, 1)
+	early, late, named := make(chan settings.Fleet, 1), make(chan settings.Fleet, 1), make(chan settings.Fleet, 1)
 	go func() { early <- e.report(t, 0) }()
 	<-held
 	pgtest.Exec(t, conn, flip)
@@ -199,13 +201,13 @@ func TestALookThatBeganBeforeTheWaitIsNotBelieved(t *testing.T) {
 func TestARevisionThatDoesNotExistIsNotWaitedFor(t *testing.T) {
 	url := pgtest.Database(t)
 	e := fleet(t, url, 1, nil)[0]
-	for name, ask := range map[string]func(context.Context, Revision) (Fleet, error){
+	for name, ask := range map[string]func(context.Context, settings.Revision) (settings.Fleet, error){
 		"Fleet": e.Fleet, "AwaitFleet": e.AwaitFleet, "AwaitWrite": e.AwaitWrite,
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		f, err := ask(ctx, 999_999_999)
-		missing, ok := errors.AsType[*NoSuchRevisionError](err)
-		if !ok || *missing != (NoSuchRevisionError{Want: 999_999_999, Head: 1}) || f.Converged || ctx.Err() != nil {
+		missing, ok := errors.AsType[*settings.NoSuchRevisionError](err)
+		if !ok || *missing != (settings.NoSuchRevisionError{Want: 999_999_999, Head: 1}) || f.Converged || ctx.Err() != nil {
 			t.Errorf("%s: %+v, %v", name, f, err)
 		}
 		cancel()
@@ -218,7 +220,7 @@ func TestARevisionThatDoesNotExistIsNotWaitedFor(t *testing.T) {
 		t.Errorf("the database has revision 9: %+v", f)
 	}
 	// It went back: what the pod has in force above its head is no revision of it.
-	awaitSnapshot(t, e, "revision 1", func(s *Snapshot) bool { return s.Revision() == 1 })
+	awaitSnapshot(t, e, "revision 1", func(s *settings.Snapshot) bool { return s.Revision() == 1 })
 	pgtest.Exec(t, conn, `UPDATE settings_head SET revision = 0`)
 	if f, err := e.AwaitWrite(t.Context(), 1); err == nil || f.Converged {
 		t.Errorf("a commit that the database has lost: %+v, %v", f, err)
@@ -283,7 +285,7 @@ func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 		looks, failed := e.looks(), e.failedLooks()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		reports := make(chan Fleet, 1)
+		reports := make(chan settings.Fleet, 1)
 		go func() {
 			f, _ := e.AwaitFleet(ctx, 1)
 			reports <- f
@@ -292,7 +294,7 @@ func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 		proxy.Stall()
 		cancel()
 		f := <-reports
-		inTime = e.failedLooks() == failed && slices.Equal(f.Named(PodBehind), []string{"silent"})
+		inTime = e.failedLooks() == failed && slices.Equal(f.Named(settings.PodBehind), []string{"silent"})
 		if err := proxy.Heal(); err != nil {
 			t.Fatal(err)
 		}
@@ -310,10 +312,10 @@ func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 	proxy.Stall()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if f, err := e.AwaitFleet(ctx, 1); !errors.Is(err, ErrFleetUnknown) || f.Converged {
+	if f, err := e.AwaitFleet(ctx, 1); !errors.Is(err, settings.ErrFleetUnknown) || f.Converged {
 		t.Errorf("while the link is dark: %+v, %v", f, err)
 	}
-	if _, err := e.Fleet(ctx, 1); !errors.Is(err, ErrFleetUnknown) || !errors.Is(err, context.Canceled) {
+	if _, err := e.Fleet(ctx, 1); !errors.Is(err, settings.ErrFleetUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("for a caller who has gone: %v", err)
 	}
 	if err := proxy.Heal(); err != nil {
@@ -325,7 +327,7 @@ func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 func TestNobodyIsLeftWaitingWhenTheEngineStops(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := newEngine(t, url, func(c *Config) { c.Pod = "pod-1" })
-	if _, err := e.AwaitFleet(t.Context(), 1); !errors.Is(err, ErrFleetUnknown) {
+	if _, err := e.AwaitFleet(t.Context(), 1); !errors.Is(err, settings.ErrFleetUnknown) {
 		t.Errorf("before it runs: %v", err)
 	}
 	stop := start(t, e)
@@ -334,7 +336,7 @@ func TestNobodyIsLeftWaitingWhenTheEngineStops(t *testing.T) {
 	var waiting sync.WaitGroup
 	for range 10 {
 		waiting.Go(func() {
-			if f, err := e.AwaitFleet(t.Context(), 1); err != nil && !errors.Is(err, ErrFleetUnknown) || f.Converged {
+			if f, err := e.AwaitFleet(t.Context(), 1); err != nil && !errors.Is(err, settings.ErrFleetUnknown) || f.Converged {
 				t.Errorf("%+v, %v", f, err)
 			}
 		})
@@ -342,7 +344,7 @@ func TestNobodyIsLeftWaitingWhenTheEngineStops(t *testing.T) {
 	until(t, "they wait", func() bool { return e.lookout.waiting() == 10 })
 	stop()
 	waiting.Wait()
-	if _, err := e.AwaitFleet(t.Context(), 1); !errors.Is(err, ErrFleetUnknown) {
+	if _, err := e.AwaitFleet(t.Context(), 1); !errors.Is(err, settings.ErrFleetUnknown) {
 		t.Errorf("after it has stopped: %v", err)
 	}
 	conn := pgtest.Connect(t, url)
@@ -363,14 +365,14 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 		await(t, e, 1, patience)
 		await(t, e, 0, patience)
 	}
-	if n := samples(t, e.metrics.convergence); n != 0 {
+	if n := samples(t, e.lookout.counts.convergence); n != 0 {
 		t.Errorf("%d commits were measured by who asked about an old one", n)
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for i := range 3 {
-		revision, _, err := e.SetMaintenance(ctx, Author{Actor: "test", Awaits: true}, Maintenance{Enabled: i%2 == 0})
+		revision, _, err := e.SetMaintenance(ctx, settings.Author{Actor: "test", Awaits: true}, settings.Maintenance{Enabled: i%2 == 0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -386,7 +388,7 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 		if f, err := e.AwaitWrite(ctx, revision); err != nil || !f.Converged { // a write that changed nothing
 			t.Errorf("%+v, %v", f, err)
 		}
-		if n := samples(t, e.metrics.convergence); n != uint64(i+1) {
+		if n := samples(t, e.lookout.counts.convergence); n != uint64(i+1) {
 			t.Errorf("%d writes that were waited for, %d measured", i+1, n)
 		}
 	}
@@ -396,7 +398,7 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 	pgtest.Exec(t, conn, flip)
 	pgtest.Exec(t, conn, `ALTER VIEW settings_fleet RENAME TO elsewhere`)
 	failed := e.failedLooks()
-	reported := make(chan Fleet, 1)
+	reported := make(chan settings.Fleet, 1)
 	go func() { reported <- await(t, e, 5, patience) }()
 	until(t, "a look fails", func() bool { return e.failedLooks() > failed })
 	pgtest.Exec(t, conn, `ALTER VIEW elsewhere RENAME TO settings_fleet`)
@@ -410,15 +412,15 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 	})
 	pgtest.Exec(t, conn, `SELECT settings_acknowledge(instance, 5, 'database', 'live') FROM settings_members WHERE pod = 'slow'`)
 	<-reported
-	if n := samples(t, e.metrics.convergence); n != 4 {
+	if n := samples(t, e.lookout.counts.convergence); n != 4 {
 		t.Errorf("%d measured, want 4", n)
 	}
 }
 
 func TestLooksComeLessOftenTheLongerSomebodyWaits(t *testing.T) {
 	for age, want := range map[time.Duration]time.Duration{
-		0: leastPause, 4 * leastPause: leastPause, 40 * time.Millisecond: 10 * time.Millisecond,
-		400 * time.Millisecond: mostPause, time.Hour: mostPause,
+		0: leastLookPause, 4 * leastLookPause: leastLookPause, 40 * time.Millisecond: 10 * time.Millisecond,
+		400 * time.Millisecond: mostLookPause, time.Hour: mostLookPause,
 	} {
 		if got := period(age); got != want {
 			t.Errorf("after %v: %v, want %v", age, got, want)

@@ -9,14 +9,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"platform-settings/db/migrations"
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -50,11 +53,15 @@ func newEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer
 	if edit != nil {
 		edit(&config)
 	}
+	registry := prometheus.NewRegistry()
+	config.Registerer = registry
 	e, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	registries.Store(e, registry)
 	t.Cleanup(func() {
+		registries.Delete(e)
 		if t.Failed() {
 			for _, entry := range logs.All() {
 				t.Log(entry.Level, entry.Message, entry.ContextMap())
@@ -62,6 +69,38 @@ func newEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer
 		}
 	})
 	return e, logs
+}
+
+// registries are the engines' metrics.
+var registries sync.Map
+
+// metric is one of an engine's counters or gauges; label is the value of its only
+// label.
+func metric(t *testing.T, e *Engine, name string, label ...string) float64 {
+	t.Helper()
+	registry, _ := registries.Load(e)
+	families, err := registry.(*prometheus.Registry).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if len(label) == 0 || m.GetLabel()[0].GetValue() == label[0] {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("there is no metric %s %v", name, label)
+	return 0
+}
+
+// applied is how many commits were put in force from their notification.
+func applied(t *testing.T, e *Engine) float64 {
+	t.Helper()
+	return metric(t, e, "settings_commits_applied_total")
 }
 
 // start runs an engine until the test ends or stop is called.
@@ -92,12 +131,12 @@ func liveEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observe
 // would otherwise find what a test hides from the listener.
 func settle(t *testing.T, e *Engine) {
 	t.Helper()
-	until(t, "the listener is live", e.listening)
-	until(t, "the first poll is over", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) > 0 })
+	until(t, "the listener is live", e.listener.hears)
+	until(t, "the first poll is over", func() bool { return testutil.ToFloat64(e.poller.counts.ok) > 0 })
 }
 
 // awaitSnapshot waits for a snapshot that satisfies ok.
-func awaitSnapshot(t *testing.T, e *Engine, what string, ok func(*Snapshot) bool) *Snapshot {
+func awaitSnapshot(t *testing.T, e *Engine, what string, ok func(*settings.Snapshot) bool) *settings.Snapshot {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -123,7 +162,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 // headRevision is the database's own.
-func headRevision(t *testing.T, conn *pgx.Conn) (r Revision) {
+func headRevision(t *testing.T, conn *pgx.Conn) (r settings.Revision) {
 	t.Helper()
 	if err := conn.QueryRow(t.Context(), `SELECT revision FROM settings_head`).Scan(&r); err != nil {
 		t.Fatal(err)

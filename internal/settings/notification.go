@@ -7,89 +7,73 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"platform-settings/internal/wire"
+	"platform-settings/settings"
 )
 
-// notification is the payload that settings_commit() sends. Changes are left
-// out where they would not fit.
+// notification is a commit as it was announced.
 type notification struct {
-	Revision Revision  `json:"revision"`
-	At       time.Time `json:"at"`
-	Changes  []struct {
-		Key         string          `json:"key"`
-		Deleted     bool            `json:"deleted"`
-		Kind        string          `json:"kind"`
-		Value       json.RawMessage `json:"value"`
-		Description string          `json:"description"`
-		Public      bool            `json:"public"`
-		UpdatedAt   time.Time       `json:"updated_at"`
-		UpdatedBy   string          `json:"updated_by"`
-		Digest      int64           `json:"digest"`
-	} `json:"changes"`
-	Wait bool `json:"wait"`
+	settings.Commit
+	awaited bool // somebody waits until the fleet has it in force
 }
 
-// parseNotification reads a payload. Anything it cannot read whole is an error:
-// the caller then reads the table.
-func parseNotification(payload string) (*commit, error) {
-	if c := scanNotification(payload); c != nil {
-		return c, nil
+// parseNotification reads the payload that settings_commit() sends. Anything that
+// it cannot read whole is an error: the caller then reads the table.
+func parseNotification(payload string) (*notification, error) {
+	if n := scanNotification(payload); n != nil {
+		return n, nil
 	}
-	var n notification
-	if err := json.Unmarshal([]byte(payload), &n); err != nil {
+	var w wire.Commit
+	if err := json.Unmarshal([]byte(payload), &w); err != nil {
 		return nil, fmt.Errorf("notification: %w", err)
 	}
-	if n.Revision < 1 {
+	if w.Revision < 1 {
 		return nil, errors.New("notification: no revision")
 	}
-	c := &commit{revision: n.Revision, at: n.At, awaited: n.Wait}
-	for _, ch := range n.Changes {
-		if ch.Deleted {
-			c.changes = append(c.changes, change{key: ch.Key})
+	n := &notification{Commit: settings.Commit{Revision: settings.Revision(w.Revision), At: w.At}, awaited: w.Wait}
+	for _, c := range w.Changes {
+		if c.Deleted {
+			n.Changes = append(n.Changes, settings.Change{Key: c.Key})
 			continue
 		}
-		kind, err := ParseKind(ch.Kind)
+		setting, err := settings.FromWire(c.Setting)
 		if err != nil {
-			return nil, fmt.Errorf("notification: setting %q: %w", ch.Key, err)
+			return nil, fmt.Errorf("notification: %w", err)
 		}
-		value, err := ParseValue(kind, ch.Value)
-		if err != nil {
-			return nil, fmt.Errorf("notification: setting %q: %w", ch.Key, err)
-		}
-		c.changes = append(c.changes, change{ch.Key, &Setting{
-			Key: ch.Key, Value: value, Description: ch.Description, Public: ch.Public,
-			Revision: n.Revision, UpdatedAt: ch.UpdatedAt.UTC(), UpdatedBy: ch.UpdatedBy, digest: ch.Digest,
-		}})
+		setting.Revision, setting.Digest = n.Revision, c.Digest
+		n.Changes = append(n.Changes, settings.Change{Key: c.Key, Setting: setting})
 	}
-	return c, nil
+	return n, nil
 }
 
 // scanNotification reads the payloads that are nearly all there are: letter by
 // letter as settings_commit() writes them, without escapes, of bools, ints and
 // texts. It is nil for any other. Every pod pays for it at the same moment, and
 // it takes a tenth of what encoding/json does.
-func scanNotification(payload string) *commit {
+func scanNotification(payload string) *notification {
 	s := scanner{rest: payload}
-	c := &commit{}
+	n := &notification{}
 	s.literal(`{"revision" : `)
-	c.revision = Revision(s.integer())
+	n.Revision = settings.Revision(s.integer())
 	s.literal(`, "at" : `)
-	c.at = s.time()
+	n.At = s.time()
 	s.literal(`, "changes" : [`)
 	for more := true; more && !s.failed; more = s.has(`, `) {
 		s.literal(`{"key" : `)
 		key := strings.Clone(s.text()) // clones: not to hold on to the whole payload
 		if s.has(`, "deleted" : true}`) {
-			c.changes = append(c.changes, change{key: key})
+			n.Changes = append(n.Changes, settings.Change{Key: key})
 			continue
 		}
-		setting := &Setting{Key: key, Revision: c.revision}
+		setting := &settings.Setting{Key: key, Revision: n.Revision}
 		switch {
 		case s.has(`, "kind" : "bool", "value" : `):
-			setting.Value = boolValue(s.bool())
+			setting.Value = settings.BoolOf(s.bool())
 		case s.has(`, "kind" : "int", "value" : `):
-			setting.Value = intValue(s.integer())
+			setting.Value = settings.IntOf(s.integer())
 		case s.has(`, "kind" : "text", "value" : `):
-			setting.Value = textValue(strings.Clone(s.text()))
+			setting.Value = settings.TextOf(strings.Clone(s.text()))
 		default:
 			return nil
 		}
@@ -102,17 +86,17 @@ func scanNotification(payload string) *commit {
 		s.literal(`, "updated_by" : `)
 		setting.UpdatedBy = strings.Clone(s.text())
 		s.literal(`, "digest" : `)
-		setting.digest = s.integer()
+		setting.Digest = s.integer()
 		s.literal(`}`)
-		c.changes = append(c.changes, change{key, setting})
+		n.Changes = append(n.Changes, settings.Change{Key: key, Setting: setting})
 	}
-	if c.awaited = s.has(`], "wait" : true}`); !c.awaited {
+	if n.awaited = s.has(`], "wait" : true}`); !n.awaited {
 		s.literal(`]}`)
 	}
-	if s.failed || s.rest != "" || c.revision < 1 {
+	if s.failed || s.rest != "" || n.Revision < 1 {
 		return nil
 	}
-	return c
+	return n
 }
 
 // scanner takes one thing after another off the front of rest. The first that is

@@ -10,13 +10,15 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // viaJSON reads a payload as though it could not be scanned.
-func viaJSON(payload string) (*commit, error) { return parseNotification(" " + payload) }
+func viaJSON(payload string) (*notification, error) { return parseNotification(" " + payload) }
 
 var commitsEqual = cmp.Options{
-	cmp.AllowUnexported(commit{}, change{}, Setting{}, Value{}), cmpopts.EquateEmpty(),
+	cmp.AllowUnexported(notification{}, settings.Value{}), cmpopts.EquateEmpty(),
 }
 
 // What the database sends is read by the short way wherever that can be, and

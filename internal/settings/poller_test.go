@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // A network may forget a connection that stands and let new ones through.
@@ -30,7 +32,7 @@ func TestThePollReplacesAConnectionThatWentDark(t *testing.T) {
 			conn, err := dial(ctx, network, address)
 			own := new(atomic.Bool)
 			dark.Store(own, nil)
-			return &wire{Conn: conn, dark: own, closed: make(chan struct{})}, err
+			return &cable{Conn: conn, dark: own, closed: make(chan struct{})}, err
 		}
 		if c.Pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
 			t.Fatal(err)
@@ -44,7 +46,7 @@ func TestThePollReplacesAConnectionThatWentDark(t *testing.T) {
 	dark.Range(func(own, _ any) bool { own.(*atomic.Bool).Store(true); return true })
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
 	began := time.Now()
-	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 	if took := time.Since(began); took > e.ttl+2*time.Second {
 		t.Errorf("it took %v, want at most a TTL and 2 s", took)
 	}
@@ -61,8 +63,8 @@ func TestThePollSaysNothingOfAConnectionThatItCouldReplace(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	for range 5 {
 		pgtest.Exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-		polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
-		until(t, "two more polls", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= polls+2 })
+		polls := testutil.ToFloat64(e.poller.counts.ok)
+		until(t, "two more polls", func() bool { return testutil.ToFloat64(e.poller.counts.ok) >= polls+2 })
 	}
 	if n := logs.FilterMessage("degraded").Len(); n != 0 {
 		t.Errorf("%d lines", n)
@@ -84,11 +86,11 @@ func TestWritersThatWaitForALockDoNotKeepThePollFromLooking(t *testing.T) {
 	defer writing.Wait()
 	defer pgtest.Exec(t, dba, `ROLLBACK`)
 	for range e.pool.Config().MaxConns {
-		writing.Go(func() { _, _, _ = e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}) })
+		writing.Go(func() { _, _, _ = e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}) })
 	}
 	until(t, "every connection of the pool is taken", func() bool { return e.pool.Stat().AcquiredConns() == e.pool.Config().MaxConns })
 	pgtest.Exec(t, another, `INSERT INTO platform_settings (key, value_int) VALUES ('meanwhile', 1)`)
-	awaitSnapshot(t, e, "the other change", func(s *Snapshot) bool { return s.Lookup("meanwhile") != nil })
+	awaitSnapshot(t, e, "the other change", func(s *settings.Snapshot) bool { return s.Lookup("meanwhile") != nil })
 	if got := e.pool.Stat().AcquiredConns(); got != e.pool.Config().MaxConns {
 		t.Errorf("%d connections were still waiting when it was seen: the test proves nothing", got)
 	}
@@ -115,20 +117,20 @@ func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 		}
 		t.Cleanup(c.Pool.Close)
 	})
-	polls := func() float64 { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) }
+	polls := func() float64 { return testutil.ToFloat64(e.poller.counts.ok) }
 	until(t, "it polls", func() bool { return polls() >= 3 })
-	reads := testutil.ToFloat64(e.metrics.reads)
+	reads := testutil.ToFloat64(e.poller.counts.reads)
 	slow.armed.Store(true)
 	<-slow.asked
-	confirmed, before := *e.confirmed.Load(), polls()
+	confirmed, before := e.Confirmed(), polls()
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
-	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })
+	awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Revision() == 2 })
 	close(slow.release)
 	until(t, "the poll is over", func() bool { return polls() > before })
-	if !e.confirmed.Load().After(confirmed) {
+	if !e.Confirmed().After(confirmed) {
 		t.Error("it confirmed nothing")
 	}
-	if got := testutil.ToFloat64(e.metrics.reads); got != reads {
+	if got := testutil.ToFloat64(e.poller.counts.reads); got != reads {
 		t.Errorf("it cost %v full reads", got-reads)
 	}
 }
@@ -156,7 +158,7 @@ func TestAnIdlePollDoesNotCompareTheContent(t *testing.T) {
 				t.Cleanup(c.Pool.Close)
 			})
 			start(t, e)
-			polls := func() float64 { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) }
+			polls := func() float64 { return testutil.ToFloat64(e.poller.counts.ok) }
 			more := func() int64 {
 				before, last := compared.Load(), polls()
 				until(t, "five more polls", func() bool { return polls() >= last+5 })

@@ -22,7 +22,7 @@ func checkPooler(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig) er
 	if err != nil || pid == conn.PgConn().PID() {
 		return err
 	}
-	other, err := pgx.ConnectConfig(ctx, config)
+	other, err := connect(ctx, config)
 	if err != nil {
 		return fmt.Errorf("look for a pooler: %w", err)
 	}

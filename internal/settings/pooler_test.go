@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // LISTEN through a pooler in transaction mode is accepted and delivers nothing:
@@ -18,7 +20,7 @@ func TestAPoolerInTransactionModeIsRecognised(t *testing.T) {
 	until(t, "the status names the pooler and the way out, and it polls", func() bool {
 		s := e.Status()
 		problems := strings.Join(s.Problems, " ")
-		return s.Listener == "polling" && s.Source == SourceDatabase &&
+		return s.Listener == "polling" && s.Source == settings.SourceDatabase &&
 			strings.Contains(problems, "pooler in transaction mode") && strings.Contains(problems, "LISTEN_DATABASE_URL")
 	})
 	if logs.FilterMessage("degraded").Len() != 1 {
@@ -27,10 +29,10 @@ func TestAPoolerInTransactionModeIsRecognised(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	for i := range 5 {
 		pgtest.Exec(t, conn, flip)
-		awaitSnapshot(t, e, "the flip, by poll", func(s *Snapshot) bool { return s.Revision() == Revision(i+2) })
+		awaitSnapshot(t, e, "the flip, by poll", func(s *settings.Snapshot) bool { return s.Revision() == settings.Revision(i+2) })
 	}
 	for range 5 {
-		if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil {
+		if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -44,12 +46,12 @@ func TestADirectLineBesideAPoolerListens(t *testing.T) {
 	}
 	e, _ := liveEngine(t, pgtest.PgBouncer(t, url, "transaction"), func(c *Config) { c.Listen = direct })
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
-	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 }
 
 func TestAPoolerInSessionModeListens(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, pgtest.PgBouncer(t, url, "session"), nil)
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
-	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+	awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 }

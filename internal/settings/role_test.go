@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // The least-privilege role of docs/operations.md can do all that a pod does, and
@@ -21,18 +23,18 @@ func TestTheServicesRoleNeedsNoMoreThanItsFewRights(t *testing.T) {
 	pgtest.Exec(t, admin, `GRANT EXECUTE ON FUNCTION settings_join, settings_acknowledge, settings_check_in, settings_leave TO `+name)
 
 	e, _ := liveEngine(t, role, func(c *Config) { c.TTL, c.Pod = MinTTL, "pod" })
-	polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
-	until(t, "it checks in", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= polls+2 })
+	polls := testutil.ToFloat64(e.poller.counts.ok)
+	until(t, "it checks in", func() bool { return testutil.ToFloat64(e.poller.counts.ok) >= polls+2 })
 	if f, err := e.Fleet(t.Context(), 0); err != nil || !f.Converged {
 		t.Errorf("%+v, %v", f, err)
 	}
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true, Message: "m"}); err != nil {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true, Message: "m"}); err != nil {
 		t.Error(err)
 	}
-	if _, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1), MayCreate: true}); err != nil {
+	if _, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(1), MayCreate: true}); err != nil {
 		t.Error(err)
 	}
-	if _, err := e.Delete(t.Context(), tester, "k", Condition{}); err != nil {
+	if _, err := e.Delete(t.Context(), tester, "k", settings.Condition{}); err != nil {
 		t.Error(err)
 	}
 	if problems := e.Status().Problems; len(problems) != 0 {

@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // Each state has words of its own, is said once, and passes by itself.
@@ -47,8 +49,8 @@ func TestEachWayToLoseTheDatabaseIsAClearState(t *testing.T) {
 func says(t *testing.T, e *Engine, logs *observer.ObservedLogs, words string, before int) {
 	t.Helper()
 	until(t, "it says: "+words, func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), words) })
-	polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("failed"))
-	until(t, "it went on trying", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("failed")) >= polls+5 })
+	polls := testutil.ToFloat64(e.poller.counts.failed)
+	until(t, "it went on trying", func() bool { return testutil.ToFloat64(e.poller.counts.failed) >= polls+5 })
 	if n := logs.FilterMessage("degraded").Len() - before; n > 6 {
 		t.Errorf("%s: logged %d times", words, n)
 	}
@@ -57,7 +59,7 @@ func says(t *testing.T, e *Engine, logs *observer.ObservedLogs, words string, be
 func recovers(t *testing.T, e *Engine, from string) {
 	t.Helper()
 	until(t, "it has recovered from: "+from, func() bool {
-		return e.listening() && e.Current().Source() == SourceDatabase && len(e.Status().Problems) == 0
+		return e.listener.hears() && e.Current().Source() == settings.SourceDatabase && len(e.Status().Problems) == 0
 	})
 }
 
@@ -130,7 +132,7 @@ func TestAStandbyIsAClearStateAndItsPromotionAnAnswer(t *testing.T) {
 	e, logs := newEngine(t, standby.URL("postgres"), func(c *Config) { c.TTL = MinTTL })
 	start(t, e)
 	says(t, e, logs, "the server is a standby", 0)
-	if e.Current().Source() != SourceDefault {
+	if e.Current().Source() != settings.SourceDefault {
 		t.Error("a standby's rows were taken for the truth")
 	}
 	pgtest.Exec(t, pgtest.Connect(t, standby.URL("postgres")), `SELECT pg_promote()`)

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // With MAX_STALENESS a pod knows when it cannot know.
@@ -30,7 +32,7 @@ func TestAPodCutOffFromItsDatabaseBecomesStaleAndRecovers(t *testing.T) {
 	if err := server.StartAgain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it has recovered", func() bool { return !e.Stale() && e.listening() && len(e.Status().Problems) == 0 })
+	until(t, "it has recovered", func() bool { return !e.Stale() && e.listener.hears() && len(e.Status().Problems) == 0 })
 	if n := logs.FilterMessage("degraded").Len(); n > 8 {
 		t.Errorf("%d lines for one fault: retries are logged", n)
 	}
@@ -40,11 +42,11 @@ func TestAPodCutOffFromItsDatabaseBecomesStaleAndRecovers(t *testing.T) {
 func TestCommitsDoNotConfirmASnapshot(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
-	until(t, "the first reads are over", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) == 1 })
-	before := *e.confirmed.Load()
+	until(t, "the first reads are over", func() bool { return testutil.ToFloat64(e.poller.counts.ok) == 1 })
+	before := e.Confirmed()
 	pgtest.Exec(t, pgtest.Connect(t, url), flip)
-	awaitSnapshot(t, e, "the flip", func(s *Snapshot) bool { return s.Revision() == 2 })
-	if !e.confirmed.Load().Equal(before) {
+	awaitSnapshot(t, e, "the flip", func(s *settings.Snapshot) bool { return s.Revision() == 2 })
+	if !e.Confirmed().Equal(before) {
 		t.Error("a notification confirmed the snapshot")
 	}
 }
@@ -75,7 +77,7 @@ func TestBeforeRunsFirstAndItsErrorEndsRun(t *testing.T) {
 	if err := e.Run(t.Context()); err != broken {
 		t.Errorf("%v, want %v", err, broken)
 	}
-	if e.Current().Source() != SourceDefault {
+	if e.Current().Source() != settings.SourceDefault {
 		t.Error("the database was read")
 	}
 }

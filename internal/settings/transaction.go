@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"platform-settings/settings"
 )
 
 // Timeouts of a write: for all of it up to COMMIT, for another transaction's
@@ -24,12 +25,12 @@ const (
 
 // notNumbered marks a row that the transaction changed, until COMMIT has
 // numbered it.
-const notNumbered Revision = -1
+const notNumbered settings.Revision = -1
 
 // edit is one row to insert, update, or (next is nil) delete.
 type edit struct {
 	key    string
-	next   *Setting
+	next   *settings.Setting
 	exists bool
 }
 
@@ -37,14 +38,14 @@ type edit struct {
 // decide look at them under the lock, and makes its edits; then it waits until
 // the commit is in force on this pod. It returns the commit's revision and the
 // keys as they stand after it.
-func (e *Engine) transact(ctx context.Context, by Author, keys []string,
-	decide func(current map[string]*Setting) ([]edit, error),
-) (Revision, map[string]*Setting, error) {
+func (w *writer) transact(ctx context.Context, by settings.Author, keys []string,
+	decide func(current map[string]*settings.Setting) ([]edit, error),
+) (settings.Revision, map[string]*settings.Setting, error) {
 	switch {
-	case len(by.Reason) > MaxReasonBytes:
-		return 0, nil, &InvalidError{Field: "reason", Why: fmt.Sprintf("must take at most %d bytes", MaxReasonBytes)}
+	case len(by.Reason) > settings.MaxReasonBytes:
+		return 0, nil, &settings.InvalidError{Field: "reason", Why: fmt.Sprintf("must take at most %d bytes", settings.MaxReasonBytes)}
 	case strings.ContainsRune(by.Reason, 0) || !utf8.ValidString(by.Reason):
-		return 0, nil, &InvalidError{Field: "reason", Why: "must be UTF-8 without U+0000"}
+		return 0, nil, &settings.InvalidError{Field: "reason", Why: "must be UTF-8 without U+0000"}
 	}
 
 	// The caller may go away; a COMMIT that is under way is worth its answer.
@@ -52,12 +53,12 @@ func (e *Engine) transact(ctx context.Context, by Author, keys []string,
 	writing, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	var (
-		revision Revision
-		after    map[string]*Setting
+		revision settings.Revision
+		after    map[string]*settings.Setting
 		err      error
 	)
 	for range writeAttempts {
-		revision, after, err = e.attempt(writing, by, keys, decide)
+		revision, after, err = w.attempt(writing, by, keys, decide)
 		if !errors.Is(err, errAgain) && !errors.Is(err, errBroken) {
 			break
 		}
@@ -68,8 +69,8 @@ func (e *Engine) transact(ctx context.Context, by Author, keys []string,
 
 	waiting, cancel := context.WithTimeoutCause(ctx, inForceTimeout, fmt.Errorf("not seen within %v", inForceTimeout))
 	defer cancel()
-	if err := e.Await(waiting, revision); err != nil {
-		return revision, after, &NotInForceError{Revision: revision, Cause: err}
+	if err := w.await(waiting, revision); err != nil {
+		return revision, after, &settings.NotInForceError{Revision: revision, Cause: err}
 	}
 	return revision, after, nil
 }
@@ -77,15 +78,15 @@ func (e *Engine) transact(ctx context.Context, by Author, keys []string,
 // What is worth another attempt; nothing was changed.
 var (
 	// errAgain: another writer came between.
-	errAgain = fmt.Errorf("%w: it was changed by others all the while", ErrLocked)
+	errAgain = fmt.Errorf("%w: it was changed by others all the while", settings.ErrLocked)
 	// errBroken: the connection was lost before COMMIT.
-	errBroken = fmt.Errorf("%w: the connection was lost", ErrUnavailable)
+	errBroken = fmt.Errorf("%w: the connection was lost", settings.ErrUnavailable)
 )
 
-func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
-	decide func(current map[string]*Setting) ([]edit, error),
-) (Revision, map[string]*Setting, error) {
-	tx, err := e.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+func (w *writer) attempt(ctx context.Context, by settings.Author, keys []string,
+	decide func(current map[string]*settings.Setting) ([]edit, error),
+) (settings.Revision, map[string]*settings.Setting, error) {
+	tx, err := w.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return 0, nil, writeError("begin", err)
 	}
@@ -99,7 +100,7 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 	if err != nil {
 		return 0, nil, err
 	}
-	before, xid, err := makeEdits(ctx, tx, edits, stands, e.unannounced(stands))
+	before, xid, err := makeEdits(ctx, tx, edits, stands, w.unannounced(stands))
 	if err != nil {
 		return 0, nil, writeError("change", err)
 	}
@@ -107,18 +108,18 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 		// Class 57 is the operator's intervention; it can come after the commit
 		// was made durable, as any lost connection can.
 		if c := code(err); c == "" || strings.HasPrefix(c, "57") {
-			return 0, nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+			return 0, nil, fmt.Errorf("%w: %w", settings.ErrOutcomeUnknown, err)
 		}
 		return 0, nil, writeError("commit", err)
 	}
 
 	// The revision is given inside COMMIT, so it can only be read after it.
-	var revision Revision
-	err = e.pool.QueryRow(ctx, `
+	var revision settings.Revision
+	err = w.pool.QueryRow(ctx, `
 		SELECT coalesce((SELECT c.revision FROM public.settings_commits c WHERE c.revision > $1 AND c.xid = $2::text::xid8), h.revision)
 		  FROM public.settings_head h`, before, xid).Scan(&revision)
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		return 0, nil, fmt.Errorf("%w: %w", settings.ErrOutcomeUnknown, err)
 	}
 	for _, s := range stands {
 		if s.Revision == notNumbered {
@@ -132,8 +133,8 @@ func (e *Engine) attempt(ctx context.Context, by Author, keys []string,
 // read is a statement of its own: one that waits for a lock sees the history as
 // of before the wait (PostgreSQL manual, 13.2.1). It may also find what the first
 // did not: a row that was made anew, or moved to the key, by whoever was waited for.
-func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]*Setting, error) {
-	stands := map[string]*Setting{}
+func lock(ctx context.Context, tx pgx.Tx, by settings.Author, keys []string) (map[string]*settings.Setting, error) {
+	stands := map[string]*settings.Setting{}
 	// By itself: the timeout has to stand before the next statements are even
 	// parsed, which waits for whoever holds the table.
 	_, err := tx.Exec(ctx, `
@@ -175,13 +176,13 @@ func lock(ctx context.Context, tx pgx.Tx, by Author, keys []string) (map[string]
 // unannounced says whether the rows hold what this pod should have in force and
 // has not: they were changed while the triggers were off. Others may lack it too,
 // and an edit that changes nothing would tell nobody.
-func (e *Engine) unannounced(stands map[string]*Setting) bool {
-	now := e.Current()
-	if now.source != SourceDatabase {
+func (w *writer) unannounced(stands map[string]*settings.Setting) bool {
+	now := w.keeper.Current()
+	if now.Source() != settings.SourceDatabase {
 		return false // it has digests of nothing
 	}
 	for key, s := range stands {
-		if have := now.Lookup(key); s.Revision <= now.revision && (have == nil || have.digest != s.digest) {
+		if have := now.Lookup(key); s.Revision <= now.Revision() && (have == nil || have.Digest != s.Digest) {
 			return true
 		}
 	}
@@ -191,7 +192,7 @@ func (e *Engine) unannounced(stands map[string]*Setting) bool {
 // makeEdits makes the edits, and notes in stands what they lead to; where they are
 // to be announced, also those that change nothing are a commit. It returns
 // what finds the transaction's commit: a revision that is older, and its xid.
-func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*Setting, announce bool) (before Revision, xid string, err error) {
+func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*settings.Setting, announce bool) (before settings.Revision, xid string, err error) {
 	batch := &pgx.Batch{}
 	if announce {
 		batch.Queue(`SET LOCAL settings.announce = on`)
@@ -212,7 +213,7 @@ func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*
 				return err
 			}
 			s, old := r.setting(), stands[ed.key]
-			if old == nil || old.digest != s.digest {
+			if old == nil || old.Digest != s.Digest {
 				s.Revision = notNumbered
 			}
 			stands[ed.key] = s
@@ -228,7 +229,7 @@ func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*
 				return err
 			}
 			if !firing {
-				return ErrTriggersOff
+				return settings.ErrTriggersOff
 			}
 			return nil
 		})
@@ -248,61 +249,21 @@ func writeStatement(ed edit) string {
 		ON CONFLICT (key) DO NOTHING RETURNING ` + settingColumns
 }
 
-func writeArguments(s *Setting) []any {
+func writeArguments(s *settings.Setting) []any {
 	args := []any{s.Key, nil, nil, nil, nil, nil, nil, s.Description, s.Public}
-	switch v := s.Value; v.kind {
-	case KindBool:
+	switch v := s.Value; v.Kind() {
+	case settings.KindBool:
 		args[1] = v.Bool()
-	case KindInt:
+	case settings.KindInt:
 		args[2] = v.Int()
-	case KindFloat:
+	case settings.KindFloat:
 		args[3] = v.Float()
-	case KindText:
+	case settings.KindText:
 		args[4] = v.Text()
-	case KindTime:
+	case settings.KindTime:
 		args[5] = v.Time()
-	case KindJSON:
+	case settings.KindJSON:
 		args[6] = v.JSON()
 	}
 	return args
-}
-
-// rules are the table's that a value is held against there and not in [Value.Check]
-// too, in words.
-var rules = map[string]string{
-	"platform_settings_well_known_kind": fmt.Sprintf(": %s is an int from 1 to %d (seconds), %s and %s are bool, %s is text, %s and %s are time",
-		KeyMaintenanceRetryAfter, MaxRetryAfter/time.Second, KeyMaintenanceMode, KeyMaintenanceReadOnly,
-		KeyMaintenanceMessage, KeyMaintenanceStartsAt, KeyMaintenanceEndsAt),
-	"platform_settings_json_at_most_64_kib":     fmt.Sprintf(": as PostgreSQL writes it, with spaces, a json takes at most %d bytes", MaxValueBytes),
-	"platform_settings_json_at_most_100_levels": ": a json has at most 100 levels",
-}
-
-// writeError sorts what the database or the way to it said before COMMIT:
-// nothing was changed.
-func writeError(step string, err error) error {
-	if errors.Is(err, errAgain) || errors.Is(err, ErrTriggersOff) {
-		return err
-	}
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, step, err)
-	}
-	if !ok || strings.HasPrefix(pg.Code, "57P") {
-		return fmt.Errorf("%w: %s: %w", errBroken, step, err)
-	}
-	switch {
-	case pg.Code == "40001" || pg.Code == "40P01": // serialization_failure, deadlock_detected
-		return fmt.Errorf("%w: %w", errAgain, err)
-	case pg.Code == "55P03": // lock_not_available
-		return fmt.Errorf("%w: %w", ErrLocked, err)
-	case pg.Code == "23514": // check_violation
-		return &InvalidError{Field: "value", Why: fmt.Sprintf("violates the rule %q%s", pg.ConstraintName, rules[pg.ConstraintName])}
-	case strings.HasPrefix(pg.Code, "22"): // data exceptions, such as \u0000 in JSON
-		return &InvalidError{Field: "value", Why: "is refused by the database: " + pg.Message}
-	}
-	switch pg.Code[:2] {
-	case "08", "25", "42", "53", "57": // connection, read-only (a standby), rights or schema, out of resources, cancelled
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, step, err)
-	}
-	return fmt.Errorf("%s: %w", step, err)
 }

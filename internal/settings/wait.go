@@ -1,13 +1,17 @@
 package settings
 
-import "time"
+import (
+	"time"
+
+	"platform-settings/settings"
+)
 
 // wait is one caller who waits for a report. Its lookout ends it; until then the
 // fields are under the lookout's lock.
 type wait struct {
-	revision Revision // 0: the last one
-	written  bool     // a write on this pod has returned the revision just now
-	hurried  bool     // the next report is the last
+	revision settings.Revision // 0: the last one
+	written  bool              // a write on this pod has returned the revision just now
+	hurried  bool              // the next report is the last
 
 	began time.Time
 	after int64 // how many looks had begun before it, none of which it believes

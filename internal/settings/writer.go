@@ -1,111 +1,145 @@
 package settings
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform-settings/settings"
 )
 
-// reading is a full read of the table.
-type reading struct {
-	revision Revision
-	settings map[string]*Setting
-	at       *time.Time // when the last commit was made
-	began    time.Time
-	base     *Snapshot  // the current one then
-	baseAt   *time.Time // when the commit was made that has its revision here
-	heard    bool       // on the listener's own connection
+// maintenanceKeys in the order in which writers touch them.
+var maintenanceKeys = []string{
+	settings.KeyMaintenanceEndsAt, settings.KeyMaintenanceMessage, settings.KeyMaintenanceMode,
+	settings.KeyMaintenanceReadOnly, settings.KeyMaintenanceRetryAfter, settings.KeyMaintenanceStartsAt,
 }
 
-// apply puts a commit in force, on the goroutine that heard it: every hop to
-// another is one that each pod of the fleet makes at the same moment.
-func (e *Engine) apply(c *commit) {
-	e.writing.Lock()
-	defer e.writing.Unlock()
-	current := e.Current()
+// writer makes changes, each in one transaction.
+type writer struct {
+	pool   *pgxpool.Pool
+	keeper *settings.Keeper
+	await  func(context.Context, settings.Revision) error // until a revision is in force on this pod
+}
+
+// Put creates or changes a setting and returns when this pod has it in force.
+// Errors: [*InvalidError], [*KindError], [*ConflictError], [ErrMayNotCreate],
+// [ErrLocked], [ErrTriggersOff], [ErrUnavailable], [ErrOutcomeUnknown], [*NotInForceError].
+func (w *writer) Put(ctx context.Context, by settings.Author, p settings.Put) (settings.Written, error) {
+	if err := settings.CheckKey(p.Key); err != nil {
+		return settings.Written{}, err
+	}
+	if err := p.Value.Check(); err != nil {
+		return settings.Written{}, err
+	}
+	if p.Description != nil && (len(*p.Description) > 4096 || strings.ContainsRune(*p.Description, 0)) {
+		return settings.Written{}, &settings.InvalidError{Field: "description", Why: "must take at most 4096 bytes, without U+0000"}
+	}
+	var created bool
+	revision, after, err := w.transact(ctx, by, []string{p.Key}, func(current map[string]*settings.Setting) ([]edit, error) {
+		old := current[p.Key]
+		if err := p.Condition.Check(p.Key, old); err != nil {
+			return nil, err
+		}
+		next := settings.Setting{Key: p.Key, Value: p.Value}
+		if created = old == nil; created {
+			if !p.MayCreate {
+				return nil, settings.ErrMayNotCreate
+			}
+		} else {
+			if old.Value.Kind() != p.Value.Kind() {
+				return nil, &settings.KindError{Key: p.Key, Have: old.Value.Kind(), Want: p.Value.Kind()}
+			}
+			next.Description, next.Public = old.Description, old.Public
+		}
+		if p.Description != nil {
+			next.Description = *p.Description
+		}
+		if p.Public != nil {
+			next.Public = *p.Public
+		}
+		return []edit{{key: p.Key, next: &next, exists: old != nil}}, nil
+	})
+	return settings.Written{Revision: revision, Setting: after[p.Key], Created: created}, err
+}
+
+// Delete takes a setting away and returns when this pod has that in force.
+// Errors are those of Put, and [ErrNotFound].
+func (w *writer) Delete(ctx context.Context, by settings.Author, key string, c settings.Condition) (settings.Written, error) {
+	if err := settings.CheckKey(key); err != nil {
+		return settings.Written{}, err
+	}
+	revision, _, err := w.transact(ctx, by, []string{key}, func(current map[string]*settings.Setting) ([]edit, error) {
+		if err := c.Check(key, current[key]); err != nil {
+			return nil, err
+		}
+		if current[key] == nil {
+			return nil, settings.ErrNotFound
+		}
+		return []edit{{key: key, exists: true}}, nil
+	})
+	return settings.Written{Revision: revision}, err
+}
+
+// SetMaintenance replaces all the maintenance settings in one commit; a zero
+// field is cleared. A window that has an end and no start begins now. It returns
+// the maintenance as it stands then. Errors are those of Put.
+func (w *writer) SetMaintenance(ctx context.Context, by settings.Author, m settings.Maintenance) (settings.Revision, *settings.Maintenance, error) {
+	now := time.Now()
+	if m.StartsAt.IsZero() && !m.EndsAt.IsZero() {
+		m.StartsAt = now
+	}
 	switch {
-	case current.source == SourceDatabase && c.revision == current.revision+1 && c.changes != nil:
-		e.metrics.commits.Inc() // first: who sees it in force finds it counted
-		e.publish(current.with(c, e.slots))
-		e.metrics.observeDelay(c.at)
-		e.checkKinds()
-	case current.source == SourceDatabase && c.revision <= current.revision:
-		e.metrics.old.Inc()
-	default: // a gap, or too large to carry
-		e.metrics.gaps.Inc()
-		e.poller.refresh()
+	case m.RetryAfter != 0 && (m.RetryAfter < time.Second || m.RetryAfter > settings.MaxRetryAfter || m.RetryAfter%time.Second != 0):
+		return 0, nil, &settings.InvalidError{Field: "retry_after", Why: fmt.Sprintf("must be 1 to %d whole seconds", int(settings.MaxRetryAfter.Seconds()))}
+	case !m.EndsAt.IsZero() && !m.EndsAt.After(now):
+		return 0, nil, &settings.InvalidError{Field: "ends_at", Why: "is over already"}
+	case !m.EndsAt.IsZero() && !m.EndsAt.After(m.StartsAt):
+		return 0, nil, &settings.InvalidError{Field: "ends_at", Why: "must be after starts_at"}
 	}
-	if c.awaited {
-		e.poller.awaited.Store(int64(c.revision)) // last: an acknowledgement before this may not have it yet
-		if e.Current().revision >= c.revision {
-			e.poller.owe()
+	wanted := map[string]settings.Value{settings.KeyMaintenanceMode: settings.BoolOf(m.Enabled)}
+	if m.ReadOnly {
+		wanted[settings.KeyMaintenanceReadOnly] = settings.BoolOf(true)
+	}
+	if m.Message != "" {
+		wanted[settings.KeyMaintenanceMessage] = settings.TextOf(m.Message)
+	}
+	if m.RetryAfter != 0 {
+		wanted[settings.KeyMaintenanceRetryAfter] = settings.IntOf(int64(m.RetryAfter / time.Second))
+	}
+	if !m.StartsAt.IsZero() {
+		wanted[settings.KeyMaintenanceStartsAt] = settings.TimeOf(m.StartsAt)
+	}
+	if !m.EndsAt.IsZero() {
+		wanted[settings.KeyMaintenanceEndsAt] = settings.TimeOf(m.EndsAt)
+	}
+	for key, v := range wanted {
+		if err := v.Check(); err != nil {
+			invalid, _ := errors.AsType[*settings.InvalidError](err)
+			return 0, nil, &settings.InvalidError{Field: strings.TrimPrefix(key, "maintenance_"), Why: invalid.Why}
 		}
 	}
-}
 
-// adopt puts a full read in force, if it is news. A read takes time, and commits
-// may have been applied meanwhile: base, the snapshot when the read began, tells
-// an answer that is merely late from a database that went back.
-func (e *Engine) adopt(r *reading) {
-	e.writing.Lock()
-	defer e.writing.Unlock()
-	current := e.Current()
-	next := newSnapshot(r.revision, SourceDatabase, r.settings, e.slots)
-	next.at, next.lineage = orZero(r.at), current.lineage
-	other := r.base.differs(r.baseAt)
-
-	switch {
-	case current.source != SourceDatabase:
-		e.log.Info("settings read from the database",
-			zap.Int64("revision", int64(next.revision)), zap.Int("settings", next.Len()))
-		if other || next.revision < current.revision {
-			e.wentBack(next, current, r.heard)
+	revision, after, err := w.transact(ctx, by, maintenanceKeys, func(current map[string]*settings.Setting) (edits []edit, _ error) {
+		for _, key := range maintenanceKeys {
+			old := current[key]
+			value, want := wanted[key]
+			switch {
+			case want && old != nil:
+				next := *old
+				next.Value = value
+				edits = append(edits, edit{key: key, next: &next, exists: true})
+			case want:
+				edits = append(edits, edit{key: key, next: &settings.Setting{Key: key, Value: value}})
+			case old != nil:
+				edits = append(edits, edit{key: key, exists: true})
+			}
 		}
-		if e.initial != nil && *e.initial != next.maintenance.Enabled {
-			e.log.Warn("MAINTENANCE_MODE differs from the database; the database decides",
-				zap.Bool("MAINTENANCE_MODE", *e.initial), zap.Bool("maintenance_mode", next.maintenance.Enabled))
-		}
-	case current.lineage != r.base.lineage:
-		e.poller.refresh() // the database went back during the read: which side of it was read?
-		return
-	case other && current != r.base:
-		e.poller.refresh() // the same question
-		return
-	case other:
-		e.wentBack(next, current, r.heard)
-	case next.revision > current.revision:
-		e.metrics.repairs.WithLabelValues("behind").Inc()
-	case next.revision >= r.base.revision && current != r.base:
-		e.confirm(r.began) // late: all that it holds is in force, and newer commits
-		return
-	case next.revision == current.revision:
-		if next.digest == current.digest {
-			e.confirm(r.began)
-			return
-		}
-		e.metrics.repairs.WithLabelValues("unannounced").Inc()
-		e.log.Warn("rows changed without a commit being numbered; adopted what the table holds. Are the triggers on?",
-			zap.Int64("revision", int64(next.revision)))
-	case current != r.base:
-		e.poller.refresh() // older than what was known when the read began: look again before believing it
-		return
-	default:
-		e.wentBack(next, current, r.heard)
-	}
-	e.publish(next)
-	e.confirm(r.began)
-	e.checkKinds()
-}
-
-// wentBack says aloud that the database is not the one whose commits the pod has
-// seen: it lost some, and may have given their revisions to others since. A
-// listener that has not heard it itself may still be connected to the old one.
-func (e *Engine) wentBack(next, current *Snapshot, heard bool) {
-	next.lineage++
-	e.metrics.repairs.WithLabelValues("went_back").Inc()
-	e.log.Warn("the database went back; adopted what it holds now. Commits were lost, as in a failover to a standby that lagged",
-		zap.Int64("revision", int64(next.revision)), zap.Int64("was", int64(current.revision)))
-	if e.listener != nil && !heard {
-		e.listener.restart(errWentBack)
-	}
+		return edits, nil
+	})
+	stands := settings.MaintenanceOf(func(key string) *settings.Setting { return after[key] })
+	return revision, &stands, err
 }

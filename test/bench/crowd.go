@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strings"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 // tokenNames is how many names the pod's tokens have: a name has a budget of waits.

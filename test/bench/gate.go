@@ -40,7 +40,10 @@ func openPassings(ctx context.Context) ([]passing, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	server := httpx.New(httpx.Config{Engine: engine, Registry: prometheus.NewRegistry()})
+	server, err := httpx.New(httpx.Config{Engine: engine, Registry: prometheus.NewRegistry()})
+	if err != nil {
+		return nil, nil, err
+	}
 	passed := int64(0)
 	handler := func(echo.Context) error { passed++; return nil }
 

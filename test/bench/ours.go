@@ -14,8 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"platform-settings/internal/settings"
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
+	source "platform-settings/internal/settings"
+	"platform-settings/settings"
 )
 
 const ourWrite = `UPDATE platform_settings SET value_int = $1 WHERE key = 'bench'`
@@ -26,7 +27,7 @@ const never = time.Hour
 
 // pod is an engine that runs, as cmd/api runs it.
 type pod struct {
-	*settings.Engine
+	*source.Engine
 	registry *prometheus.Registry
 	bench    settings.Int // the handle on what the benchmarks write
 	heard    func(*pod)   // runs on the listener's goroutine, each time it is about to wait for more; nil: nothing does
@@ -36,11 +37,11 @@ type pod struct {
 // startPod starts a pod; with no name it takes no part in the fleet's register.
 // What its connections carry is counted where there is traffic to count it in.
 func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traffic, heard func(*pod)) (*pod, error) {
-	poolConfig, err := settings.PoolConfig(url, "pool of "+name)
+	poolConfig, err := source.PoolConfig(url, "pool of "+name)
 	if err != nil {
 		return nil, err
 	}
-	listen, err := settings.ListenConfig(url, "listener of "+name)
+	listen, err := source.ListenConfig(url, "listener of "+name)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traff
 	}
 	p := &pod{registry: prometheus.NewRegistry(), heard: heard}
 	listen.DialFunc = p.returning(listen.DialFunc)
-	p.Engine, err = settings.New(settings.Config{
+	p.Engine, err = source.New(source.Config{
 		Pool: pool, Listen: listen, TTL: ttl, Pod: name, Build: "bench", Registerer: p.registry,
 	})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"platform-settings/db/migrations"
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 // startPostgres starts a durable PostgreSQL for so many connections.

@@ -14,7 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 // report is one run: what it ran on, and every row that it measured.

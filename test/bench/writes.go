@@ -47,13 +47,17 @@ func openSite(ctx context.Context, url string, ttl time.Duration) (*site, error)
 	if err != nil {
 		return nil, err
 	}
+	served, err := httpx.New(httpx.Config{
+		Engine: s.pods[0].Engine, Tokens: tokens, Pod: "pod-0000", Registry: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: httpx.New(httpx.Config{
-		Engine: s.pods[0].Engine, Tokens: tokens, Pod: "pod-0000", Registry: prometheus.NewRegistry(),
-	}).Handler()}
+	server := &http.Server{Handler: served.Handler()}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(l) })
 	s.address = "http://" + l.Addr().String()

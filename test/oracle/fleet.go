@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"platform-settings/internal/pgserver"
 	"platform-settings/test/faultproxy"
-	"platform-settings/test/pgserver"
 	"platform-settings/test/pod"
 )
 

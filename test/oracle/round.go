@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 	"platform-settings/test/pgtest"
 )
 

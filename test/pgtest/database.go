@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"platform-settings/db/migrations"
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 const templateName = "template_settings"

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"platform-settings/db/migrations"
-	"platform-settings/test/pgserver"
+	"platform-settings/internal/pgserver"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }

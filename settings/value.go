@@ -5,15 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"time"
 	"unicode/utf8"
 )
-
-// Revision is the number of a commit: 1, 2, 3 … without a gap, in commit order,
-// for the whole table. 0 is before the first.
-type Revision int64
 
 // Kind says what a setting's value is. A setting's kind never changes.
 type Kind uint8
@@ -50,52 +45,44 @@ func (k Kind) String() string {
 // MaxValueBytes is the most that a text or JSON value may take, in bytes.
 const MaxValueBytes = 64 << 10
 
-var keyFormat = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,126}\z`)
-
-// CheckKey says whether a setting may have this key: a lower-case letter, then
-// up to 126 lower-case letters, digits, underscores and dots. Else it returns an
-// [*InvalidError].
-func CheckKey(key string) error {
-	if !keyFormat.MatchString(key) {
-		return &InvalidError{Field: "key", Why: "must be a lower-case letter, then at most 126 of a-z, 0-9, _ and ."}
-	}
-	return nil
-}
-
-// Setting is one row of the table. It is immutable: snapshots share it.
-type Setting struct {
-	Key         string
-	Value       Value
-	Description string
-	Public      bool      // readable without a token
-	Revision    Revision  // of the commit that last changed it
-	UpdatedAt   time.Time // when that transaction began
-	UpdatedBy   string
-
-	digest int64 // the database's own hash of the row
-}
-
 // Value is a kind and a value of it. Values are comparable; the zero Value is
 // of no kind.
 type Value struct {
 	kind Kind
 	bits int64  // bool: 0 or 1; float: IEEE 754; time: microseconds since 1970
-	text string // text; json: as the database prints it
+	text string // text; json, without insignificant white space
 }
 
-// Constructors, one a kind. Times are cut to microseconds, as PostgreSQL keeps
-// them. They check nothing; see [Value.Check].
-func boolValue(v bool) Value {
+// BoolOf is a value of kind bool. Like the other constructors it checks nothing;
+// see [Value.Check].
+func BoolOf(v bool) Value {
 	if v {
 		return Value{kind: KindBool, bits: 1}
 	}
 	return Value{kind: KindBool}
 }
-func intValue(v int64) Value      { return Value{kind: KindInt, bits: v} }
-func floatValue(v float64) Value  { return Value{kind: KindFloat, bits: int64(math.Float64bits(v))} }
-func textValue(v string) Value    { return Value{kind: KindText, text: v} }
-func timeValue(v time.Time) Value { return Value{kind: KindTime, bits: v.UnixMicro()} }
-func jsonValue(v string) Value    { return Value{kind: KindJSON, text: v} }
+
+// IntOf is a value of kind int.
+func IntOf(v int64) Value { return Value{kind: KindInt, bits: v} }
+
+// FloatOf is a value of kind float.
+func FloatOf(v float64) Value { return Value{kind: KindFloat, bits: int64(math.Float64bits(v))} }
+
+// TextOf is a value of kind text.
+func TextOf(v string) Value { return Value{kind: KindText, text: v} }
+
+// TimeOf is a value of kind time, cut to microseconds, as PostgreSQL keeps them.
+func TimeOf(v time.Time) Value { return Value{kind: KindTime, bits: v.UnixMicro()} }
+
+// JSONOf is a value of kind json. White space that means nothing is taken out:
+// values that came different ways compare as equal.
+func JSONOf(text string) Value {
+	compact := bytes.NewBuffer(make([]byte, 0, len(text)))
+	if err := json.Compact(compact, []byte(text)); err == nil {
+		text = compact.String()
+	}
+	return Value{kind: KindJSON, text: text}
+}
 
 // Kind of the value.
 func (v Value) Kind() Kind { return v.kind }
@@ -155,9 +142,9 @@ func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
 	case KindBool:
 		switch string(raw) {
 		case "true":
-			return boolValue(true), nil
+			return BoolOf(true), nil
 		case "false":
-			return boolValue(false), nil
+			return BoolOf(false), nil
 		}
 		return invalid("true or false, for kind bool")
 	case KindInt:
@@ -165,19 +152,19 @@ func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
 		if err != nil {
 			return invalid("a whole number of at most 64 bits, for kind int")
 		}
-		return intValue(n), nil
+		return IntOf(n), nil
 	case KindFloat:
 		var f *float64
 		if err := json.Unmarshal(raw, &f); err != nil || f == nil || *f == 0 && bytes.ContainsAny(mantissa(raw), "123456789") {
 			return invalid("a number that fits 64 bits, for kind float")
 		}
-		return floatValue(*f), nil
+		return FloatOf(*f), nil
 	case KindText:
 		var s *string
 		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
 			return invalid("a string, for kind text")
 		}
-		return textValue(*s), nil
+		return TextOf(*s), nil
 	case KindTime:
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil {
@@ -187,12 +174,12 @@ func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
 		if err != nil {
 			return invalid(`a time such as "2030-01-31T08:00:00Z" (RFC 3339), for kind time`)
 		}
-		return timeValue(t), nil
+		return TimeOf(t), nil
 	case KindJSON:
 		if !json.Valid(raw) {
 			return invalid("JSON")
 		}
-		return jsonValue(string(raw)), nil
+		return JSONOf(string(raw)), nil
 	}
 	return Value{}, &InvalidError{Field: "kind", Why: "is required"}
 }

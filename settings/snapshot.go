@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,19 +33,21 @@ type Snapshot struct {
 	digest      int64          // XOR of the rows' digests; the database computes the same in one query
 	maintenance Maintenance
 
-	// lineage counts how often the database went back. Revisions compare only
-	// within one.
-	lineage int
+	lineage Lineage
 }
 
-// newSnapshot is of settings by key.
-func newSnapshot(revision Revision, source Source, settings map[string]*Setting, slots []slotKey) *Snapshot {
-	s := &Snapshot{revision: revision, source: source, rows: slices.SortedFunc(maps.Values(settings), byKey)}
-	for _, setting := range s.rows {
-		s.digest ^= setting.digest
+// Lineage counts how often the database went back. Revisions compare only within
+// one.
+type Lineage int
+
+// newSnapshot owns the slice that it is given.
+func newSnapshot(revision Revision, source Source, rows []*Setting, slots []slotKey) *Snapshot {
+	slices.SortFunc(rows, byKey)
+	s := &Snapshot{revision: revision, source: source, rows: rows, index: indexOf(rows)}
+	for _, setting := range rows {
+		s.digest ^= setting.Digest
 	}
-	s.index = indexOf(s.rows)
-	s.maintenance = maintenanceOf(s.Lookup)
+	s.maintenance = MaintenanceOf(s.Lookup)
 	return s.withSlots(slots)
 }
 
@@ -72,39 +73,39 @@ func (s *Snapshot) withSlots(slots []slotKey) *Snapshot {
 	return &next
 }
 
-// with is the snapshot after a commit. Where that only gives settings another
-// value, which is nearly always, a copy of the rows is all that it costs.
-func (s *Snapshot) with(c *commit, slots []slotKey) *Snapshot {
+// with is the snapshot after a commit. If that only gives settings another value,
+// as nearly all do, a copy of the rows is all that it costs.
+func (s *Snapshot) with(c *Commit, slots []slotKey) *Snapshot {
 	next := *s
-	next.revision, next.at, next.rows = c.revision, c.at, slices.Clone(s.rows)
-	for _, ch := range c.changes {
-		i, found := slices.BinarySearchFunc(next.rows, ch.key, func(s *Setting, key string) int { return strings.Compare(s.Key, key) })
+	next.revision, next.at, next.rows = c.Revision, c.At, slices.Clone(s.rows)
+	for _, ch := range c.Changes {
+		i, found := slices.BinarySearchFunc(next.rows, ch.Key, func(s *Setting, key string) int { return strings.Compare(s.Key, key) })
 		if found {
-			next.digest ^= next.rows[i].digest
+			next.digest ^= next.rows[i].Digest
 		}
-		if ch.setting != nil {
-			next.digest ^= ch.setting.digest
+		if ch.Setting != nil {
+			next.digest ^= ch.Setting.Digest
 		}
 		switch {
-		case found && ch.setting != nil:
-			next.rows[i] = ch.setting
+		case found && ch.Setting != nil:
+			next.rows[i] = ch.Setting
 		case found:
 			next.rows, next.index = slices.Delete(next.rows, i, i+1), nil
-		case ch.setting != nil:
-			next.rows, next.index = slices.Insert(next.rows, i, ch.setting), nil
+		case ch.Setting != nil:
+			next.rows, next.index = slices.Insert(next.rows, i, ch.Setting), nil
 		}
 	}
 	if next.index == nil {
 		next.index = indexOf(next.rows)
 	}
-	next.maintenance = maintenanceOf(next.Lookup)
+	next.maintenance = MaintenanceOf(next.Lookup)
 	return next.withSlots(slots)
 }
 
 // differs says whether a database has the snapshot's revision from another commit
-// than the snapshot: at is when that was made, nil where it is not known.
-func (s *Snapshot) differs(at *time.Time) bool {
-	return at != nil && !s.at.IsZero() && !at.Equal(s.at)
+// than the snapshot: at is when that was made there, zero if it is not known.
+func (s *Snapshot) differs(at time.Time) bool {
+	return !at.IsZero() && !s.at.IsZero() && !at.Equal(s.at)
 }
 
 // Revision of the last commit in the snapshot; 0 before the database was read.
@@ -112,6 +113,13 @@ func (s *Snapshot) Revision() Revision { return s.revision }
 
 // Source of the values.
 func (s *Snapshot) Source() Source { return s.source }
+
+// Lineage of the revision.
+func (s *Snapshot) Lineage() Lineage { return s.lineage }
+
+// Digest is the XOR of the settings' digests. It needs no order, and the source can
+// compute the same in one query.
+func (s *Snapshot) Digest() int64 { return s.digest }
 
 // Len is the number of settings.
 func (s *Snapshot) Len() int { return len(s.rows) }
@@ -132,17 +140,3 @@ func (s *Snapshot) All() []*Setting { return slices.Clone(s.rows) }
 // Maintenance is the maintenance as of the snapshot. The caller must not change
 // it.
 func (s *Snapshot) Maintenance() *Maintenance { return &s.maintenance }
-
-// change is what a commit did to one key; a nil setting is a deletion.
-type change struct {
-	key     string
-	setting *Setting
-}
-
-// commit is one notification.
-type commit struct {
-	revision Revision
-	at       time.Time // by the database's clock
-	changes  []change  // nil: too large to carry
-	awaited  bool      // somebody waits until the fleet has it in force
-}

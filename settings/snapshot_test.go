@@ -25,23 +25,23 @@ func TestSnapshotsAfterCommitsAreWhatAMapWouldBe(t *testing.T) {
 	for r := Revision(1); r <= 300; r++ {
 		last := moments[len(moments)-1]
 		model := maps.Clone(last.model)
-		c := &commit{revision: r}
+		c := &Commit{Revision: r}
 		for _, i := range chance.Perm(8)[:1+chance.IntN(3)] {
 			key := fmt.Sprintf("k%d", i)
 			if chance.IntN(4) == 0 {
 				delete(model, key) // which may not be there
-				c.changes = append(c.changes, change{key: key})
+				c.Changes = append(c.Changes, Change{Key: key})
 				continue
 			}
-			model[key] = &Setting{Key: key, Value: intValue(chance.Int64()), digest: chance.Int64()}
-			c.changes = append(c.changes, change{key, model[key]})
+			model[key] = &Setting{Key: key, Value: IntOf(chance.Int64()), Digest: chance.Int64()}
+			c.Changes = append(c.Changes, Change{key, model[key]})
 		}
 		moments = append(moments, moment{last.snapshot.with(c, slots), model})
 	}
 	for _, m := range moments {
 		s := m.snapshot
-		want := newSnapshot(s.revision, s.source, m.model, slots)
-		if diff := cmp.Diff(slices.SortedFunc(maps.Values(m.model), byKey), s.All(), cmp.AllowUnexported(Setting{}, Value{})); diff != "" {
+		want := newSnapshot(s.revision, s.source, slices.Collect(maps.Values(m.model)), slots)
+		if diff := cmp.Diff(slices.SortedFunc(maps.Values(m.model), byKey), s.All(), cmp.AllowUnexported(Value{})); diff != "" {
 			t.Fatalf("revision %d:\n%s", s.revision, diff)
 		}
 		if s.digest != want.digest || s.Len() != len(m.model) || !maps.Equal(s.index, want.index) {

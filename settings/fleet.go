@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,7 +35,7 @@ type Pod struct {
 	Listener  string
 	Build     string
 
-	instance string
+	Instance string // of the process, a UUID
 }
 
 // Fleet is a report: who has a revision in force.
@@ -64,8 +63,8 @@ func (f Fleet) Named(state PodState) []string {
 	return slices.Compact(names)
 }
 
-// serving says whether the pod may be serving something older than a revision.
-func (p Pod) serving(older Revision) bool { return p.Revision < older && p.ClosedAt.IsZero() }
+// ServesOlder says whether the pod may be serving something older than a revision.
+func (p Pod) ServesOlder(r Revision) bool { return p.Revision < r && p.ClosedAt.IsZero() }
 
 // ErrFleetUnknown: nobody can say who has what in force: the register of pods
 // cannot be read, this pod itself cannot write to it, as others then cannot, or
@@ -77,42 +76,4 @@ type NoSuchRevisionError struct{ Want, Head Revision }
 
 func (e *NoSuchRevisionError) Error() string {
 	return fmt.Sprintf("there is no revision %d: the last one is %d", e.Want, e.Head)
-}
-
-// Fleet reports who has a revision in force; 0 is the last one. The error is a
-// [*NoSuchRevisionError] or [ErrFleetUnknown], with as much of the report as
-// there is.
-func (e *Engine) Fleet(ctx context.Context, revision Revision) (Fleet, error) {
-	w := e.lookout.enter(wait{revision: revision, hurried: true})
-	select {
-	case <-w.over:
-		return w.last.report(revision)
-	case <-ctx.Done():
-		e.lookout.leave(w)
-		return Fleet{Revision: revision}, fmt.Errorf("%w: %w", ErrFleetUnknown, context.Cause(ctx))
-	}
-}
-
-// AwaitFleet waits until each pod has a revision in force, and returns the last
-// report. If ctx ends first, that is no error: there is always one report, for
-// which a look at the database may have to end first, in some seconds. Pods that
-// were lost when the wait began do not hold it up; those that are lost meanwhile
-// do. Errors are those of [Engine.Fleet]; a revision that does not exist is not
-// waited for.
-func (e *Engine) AwaitFleet(ctx context.Context, revision Revision) (Fleet, error) {
-	return e.lookout.await(ctx, wait{revision: revision})
-}
-
-// AwaitWrite is AwaitFleet for a revision that a write on this pod has returned
-// just now. Here a [*NoSuchRevisionError] means that a failover has lost the
-// commit.
-func (e *Engine) AwaitWrite(ctx context.Context, revision Revision) (Fleet, error) {
-	return e.lookout.await(ctx, wait{revision: revision, written: true})
-}
-
-func orZero[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
 }

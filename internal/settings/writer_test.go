@@ -12,9 +12,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
-var tester = Author{Actor: "tester", Reason: "a test"}
+var tester = settings.Author{Actor: "tester", Reason: "a test"}
 
 // Guarantee 10: an answer means committed and in force here.
 func TestAWriteIsInForceWhenItAnswers(t *testing.T) {
@@ -32,14 +34,14 @@ func TestAWriteIsInForceWhenItAnswers(t *testing.T) {
 			}
 			for i := range 20 {
 				on := i%2 == 0
-				revision, m, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: on})
+				revision, m, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: on})
 				if err != nil {
 					t.Fatal(err)
 				}
 				if e.Maintenance().ActiveNow() != on || m.Enabled != on || e.Current().Revision() < revision {
 					t.Fatalf("answered revision %d, but revision %d is in force", revision, e.Current().Revision())
 				}
-				if want := Revision(i + 2); revision != want {
+				if want := settings.Revision(i + 2); revision != want {
 					t.Fatalf("revision %d, want %d", revision, want)
 				}
 			}
@@ -49,14 +51,14 @@ func TestAWriteIsInForceWhenItAnswers(t *testing.T) {
 
 func TestAWriteThatChangesNothingAnswersTheRevisionThatStands(t *testing.T) {
 	e, _ := liveEngine(t, pgtest.Database(t), nil)
-	first, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1), MayCreate: true})
+	first, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(1), MayCreate: true})
 	if err != nil || !first.Created {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	if _, err := e.Put(t.Context(), tester, Put{Key: "other", Value: intValue(1), MayCreate: true}); err != nil {
+	if _, err := e.Put(t.Context(), tester, settings.Put{Key: "other", Value: settings.IntOf(1), MayCreate: true}); err != nil {
 		t.Fatal(err)
 	}
-	again, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1)})
+	again, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(1)})
 	if err != nil || again.Created || again.Setting.Revision != first.Revision || again.Revision != first.Revision+1 {
 		t.Errorf("%+v of %+v, %v", again, again.Setting, err)
 	}
@@ -68,26 +70,26 @@ func TestAWriteThatChangesNothingAnswersTheRevisionThatStands(t *testing.T) {
 func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
-	put := func(v int64, c Condition) error {
-		_, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(v), Condition: c, MayCreate: true})
+	put := func(v int64, c settings.Condition) error {
+		_, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(v), Condition: c, MayCreate: true})
 		return err
 	}
 	for _, step := range []struct {
 		value     int64
-		condition Condition
+		condition settings.Condition
 		conflict  bool
 	}{
-		{1, Condition{Exists: true}, true},
-		{1, Condition{Revisions: []Revision{1}}, true},
-		{1, Condition{Absent: true}, false}, // revision 2
-		{2, Condition{Absent: true}, true},
-		{2, Condition{Revisions: []Revision{1, 3}}, true},
-		{2, Condition{Revisions: []Revision{}}, true},
-		{2, Condition{Revisions: []Revision{1, 2}}, false}, // revision 3
-		{3, Condition{Exists: true}, false},
+		{1, settings.Condition{Exists: true}, true},
+		{1, settings.Condition{Revisions: []settings.Revision{1}}, true},
+		{1, settings.Condition{Absent: true}, false}, // revision 2
+		{2, settings.Condition{Absent: true}, true},
+		{2, settings.Condition{Revisions: []settings.Revision{1, 3}}, true},
+		{2, settings.Condition{Revisions: []settings.Revision{}}, true},
+		{2, settings.Condition{Revisions: []settings.Revision{1, 2}}, false}, // revision 3
+		{3, settings.Condition{Exists: true}, false},
 	} {
 		err := put(step.value, step.condition)
-		if _, conflict := errors.AsType[*ConflictError](err); conflict != step.conflict || err != nil && !conflict {
+		if _, conflict := errors.AsType[*settings.ConflictError](err); conflict != step.conflict || err != nil && !conflict {
 			t.Errorf("%d, %+v: %v, want a conflict: %v", step.value, step.condition, err, step.conflict)
 		}
 	}
@@ -98,7 +100,7 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 	pgtest.Exec(t, dba, `BEGIN; UPDATE platform_settings SET value_int = 99 WHERE key = 'k'`)
 	results := make(chan error, 2)
 	for range cap(results) {
-		go func() { results <- put(100, Condition{Revisions: []Revision{have}}) }()
+		go func() { results <- put(100, settings.Condition{Revisions: []settings.Revision{have}}) }()
 	}
 	until(t, "both wait", func() (both bool) {
 		err := watcher.QueryRow(t.Context(), `SELECT count(*) = 2 FROM pg_stat_activity
@@ -108,7 +110,7 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 	pgtest.Exec(t, dba, `COMMIT`)
 	for range cap(results) {
 		err := <-results
-		if conflict, ok := errors.AsType[*ConflictError](err); !ok || conflict.Have != have+1 {
+		if conflict, ok := errors.AsType[*settings.ConflictError](err); !ok || conflict.Have != have+1 {
 			t.Errorf("%v, want a conflict with revision %d", err, have+1)
 		}
 	}
@@ -123,7 +125,7 @@ func TestAWriteDecidesOnLockedRowsOnly(t *testing.T) {
 	pgtest.Exec(t, dba, `BEGIN; DELETE FROM platform_settings WHERE key = 'k'; INSERT INTO platform_settings (key, value_int) VALUES ('k', 2)`)
 	result := make(chan error, 1)
 	go func() {
-		_, _, err := e.transact(t.Context(), tester, []string{"k"}, func(current map[string]*Setting) ([]edit, error) {
+		_, _, err := e.transact(t.Context(), tester, []string{"k"}, func(current map[string]*settings.Setting) ([]edit, error) {
 			if k := current["k"]; k == nil || k.Value.Int() != 2 {
 				t.Errorf("decides on %+v, want the row that stands", k)
 			}
@@ -149,13 +151,13 @@ func TestAWriteDecidesOnLockedRowsOnly(t *testing.T) {
 func TestManyWritersAtOnceEachGetTheirRevision(t *testing.T) {
 	e, _ := liveEngine(t, pgtest.Database(t), nil)
 	var mu sync.Mutex
-	seen := map[Revision]string{}
+	seen := map[settings.Revision]string{}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 10 {
 				key := fmt.Sprintf("k%d", (w+i)%3)
-				written, err := e.Put(t.Context(), tester, Put{Key: key, Value: intValue(int64(w*100 + i)), MayCreate: true})
+				written, err := e.Put(t.Context(), tester, settings.Put{Key: key, Value: settings.IntOf(int64(w*100 + i)), MayCreate: true})
 				if err != nil {
 					t.Errorf("put: %v", err)
 					return
@@ -177,52 +179,52 @@ func TestManyWritersAtOnceEachGetTheirRevision(t *testing.T) {
 
 func TestBadWritesAreRefusedWithTheFieldAndTheRule(t *testing.T) {
 	e, _ := liveEngine(t, pgtest.Database(t), nil)
-	if _, err := e.Put(t.Context(), tester, Put{Key: "n", Value: intValue(1), MayCreate: true}); err != nil {
+	if _, err := e.Put(t.Context(), tester, settings.Put{Key: "n", Value: settings.IntOf(1), MayCreate: true}); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		put  Put
+		put  settings.Put
 		want string
 	}{
-		"a malformed key":        {Put{Key: "Nope", Value: intValue(1)}, "key must"},
-		"a key with a line end":  {Put{Key: "n\n", Value: intValue(1)}, "key must"},
-		"a text over 64 KiB":     {Put{Key: "t", Value: textValue(strings.Repeat("x", MaxValueBytes+1)), MayCreate: true}, "65536 bytes"},
-		"a json over 64 KiB":     {Put{Key: "j", Value: jsonValue(`[` + strings.Repeat("1,", 22000) + `1]`), MayCreate: true}, `"platform_settings_json_at_most_64_kib": as PostgreSQL writes it, with spaces, a json takes at most 65536 bytes`},
-		"U+0000 in a text":       {Put{Key: "t", Value: textValue("a\x00b"), MayCreate: true}, "U+0000"},
-		"U+0000 in a json":       {Put{Key: "j", Value: jsonValue(`"\u0000"`), MayCreate: true}, "refused by the database"},
-		"no number":              {Put{Key: "f", Value: floatValue(math.NaN()), MayCreate: true}, "finite"},
-		"a year out of range":    {Put{Key: "at", Value: timeValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)), MayCreate: true}, "years"},
-		"another kind":           {Put{Key: "n", Value: textValue("x")}, "kind int, not text"},
-		"the zero time":          {Put{Key: "at", Value: timeValue(time.Time{}), MayCreate: true}, "years"},
-		"a deep json":            {Put{Key: "j", Value: jsonValue(strings.Repeat("[", 200) + strings.Repeat("]", 200)), MayCreate: true}, `"platform_settings_json_at_most_100_levels": a json has at most 100 levels`},
-		"a well-known key":       {Put{Key: KeyMaintenanceRetryAfter, Value: intValue(0), MayCreate: true}, `"platform_settings_well_known_kind": maintenance_retry_after is an int from 1 to 86400 (seconds), maintenance_mode and`},
-		"no right to create one": {Put{Key: "new", Value: intValue(1)}, "may not create"},
+		"a malformed key":        {settings.Put{Key: "Nope", Value: settings.IntOf(1)}, "key must"},
+		"a key with a line end":  {settings.Put{Key: "n\n", Value: settings.IntOf(1)}, "key must"},
+		"a text over 64 KiB":     {settings.Put{Key: "t", Value: settings.TextOf(strings.Repeat("x", settings.MaxValueBytes+1)), MayCreate: true}, "65536 bytes"},
+		"a json over 64 KiB":     {settings.Put{Key: "j", Value: settings.JSONOf(`[` + strings.Repeat("1,", 22000) + `1]`), MayCreate: true}, `"platform_settings_json_at_most_64_kib": as PostgreSQL writes it, with spaces, a json takes at most 65536 bytes`},
+		"U+0000 in a text":       {settings.Put{Key: "t", Value: settings.TextOf("a\x00b"), MayCreate: true}, "U+0000"},
+		"U+0000 in a json":       {settings.Put{Key: "j", Value: settings.JSONOf(`"\u0000"`), MayCreate: true}, "refused by the database"},
+		"no number":              {settings.Put{Key: "f", Value: settings.FloatOf(math.NaN()), MayCreate: true}, "finite"},
+		"a year out of range":    {settings.Put{Key: "at", Value: settings.TimeOf(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)), MayCreate: true}, "years"},
+		"another kind":           {settings.Put{Key: "n", Value: settings.TextOf("x")}, "kind int, not text"},
+		"the zero time":          {settings.Put{Key: "at", Value: settings.TimeOf(time.Time{}), MayCreate: true}, "years"},
+		"a deep json":            {settings.Put{Key: "j", Value: settings.JSONOf(strings.Repeat("[", 200) + strings.Repeat("]", 200)), MayCreate: true}, `"platform_settings_json_at_most_100_levels": a json has at most 100 levels`},
+		"a well-known key":       {settings.Put{Key: settings.KeyMaintenanceRetryAfter, Value: settings.IntOf(0), MayCreate: true}, `"platform_settings_well_known_kind": maintenance_retry_after is an int from 1 to 86400 (seconds), maintenance_mode and`},
+		"no right to create one": {settings.Put{Key: "new", Value: settings.IntOf(1)}, "may not create"},
 	} {
 		_, err := e.Put(t.Context(), tester, test.put)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
-	if _, err := ParseValue(KindFloat, []byte("1e-400")); err == nil {
+	if _, err := settings.ParseValue(settings.KindFloat, []byte("1e-400")); err == nil {
 		t.Error("a float too small for 64 bits became 0")
 	}
 	for _, zero := range []string{"0", "-0.0", "0e9"} {
-		if _, err := ParseValue(KindFloat, []byte(zero)); err != nil {
+		if _, err := settings.ParseValue(settings.KindFloat, []byte(zero)); err != nil {
 			t.Errorf("%s: %v", zero, err)
 		}
 	}
-	if _, err := e.Delete(t.Context(), tester, "missing", Condition{}); !errors.Is(err, ErrNotFound) {
+	if _, err := e.Delete(t.Context(), tester, "missing", settings.Condition{}); !errors.Is(err, settings.ErrNotFound) {
 		t.Errorf("delete what is not there: %v", err)
 	}
-	if _, err := e.Put(t.Context(), Author{Reason: strings.Repeat("x", MaxReasonBytes+1)}, Put{Key: "n", Value: intValue(2)}); err == nil {
+	if _, err := e.Put(t.Context(), settings.Author{Reason: strings.Repeat("x", settings.MaxReasonBytes+1)}, settings.Put{Key: "n", Value: settings.IntOf(2)}); err == nil {
 		t.Error("a reason that is too long: no error")
 	}
 	now := time.Now()
-	for name, m := range map[string]Maintenance{
+	for name, m := range map[string]settings.Maintenance{
 		"ends_at is over already": {EndsAt: now.Add(-time.Minute)},
 		"ends_at must be after":   {StartsAt: now.Add(2 * time.Hour), EndsAt: now.Add(time.Hour)},
-		"retry_after must":        {RetryAfter: MaxRetryAfter + time.Second},
-		"message must":            {Message: strings.Repeat("x", MaxValueBytes+1)},
+		"retry_after must":        {RetryAfter: settings.MaxRetryAfter + time.Second},
+		"message must":            {Message: strings.Repeat("x", settings.MaxValueBytes+1)},
 	} {
 		if _, _, err := e.SetMaintenance(t.Context(), tester, m); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %q", err, name)
@@ -241,18 +243,18 @@ func TestAnOpenTransactionDelaysOnlyItsOwnKey(t *testing.T) {
 	dba := pgtest.Connect(t, url)
 	pgtest.Exec(t, dba, `BEGIN`)
 	pgtest.Exec(t, dba, flip)
-	if _, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(1), MayCreate: true}); err != nil {
+	if _, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(1), MayCreate: true}); err != nil {
 		t.Errorf("another key: %v", err)
 	}
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); !errors.Is(err, ErrLocked) {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{}); !errors.Is(err, settings.ErrLocked) {
 		t.Errorf("the same key: %v, want ErrLocked", err)
 	}
 	pgtest.Exec(t, dba, `COMMIT`)
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); err != nil {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{}); err != nil {
 		t.Errorf("after the other's COMMIT: %v", err)
 	}
 	pgtest.Exec(t, dba, `BEGIN; TRUNCATE platform_settings`)
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); !errors.Is(err, ErrLocked) {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{}); !errors.Is(err, settings.ErrLocked) {
 		t.Errorf("while the whole table is held: %v, want ErrLocked", err)
 	}
 	pgtest.Exec(t, dba, `ROLLBACK`)
@@ -262,16 +264,16 @@ func TestSetMaintenanceReplacesAllOfIt(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
 	start := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
-	full := Maintenance{
+	full := settings.Maintenance{
 		Enabled: true, ReadOnly: true, Message: "back soon", RetryAfter: 90 * time.Second,
 		StartsAt: start, EndsAt: start.Add(time.Hour),
 	}
-	for _, want := range []Maintenance{full, {Enabled: true}, full, {}} {
+	for _, want := range []settings.Maintenance{full, {Enabled: true}, full, {}} {
 		_, got, err := e.SetMaintenance(t.Context(), tester, want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.switched = got.switched
+		want.SwitchedAt = got.SwitchedAt
 		if *got != want || *e.Maintenance() != want {
 			t.Errorf("wrote %+v\nanswered %+v\nin force %+v", want, *got, *e.Maintenance())
 		}
@@ -294,7 +296,7 @@ func TestSetMaintenanceReplacesAllOfIt(t *testing.T) {
 func TestAnUnreachableDatabaseIsUnavailable(t *testing.T) {
 	e, _ := newEngine(t, "postgres://nobody@127.0.0.1:1/none", nil)
 	start(t, e)
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{}); !errors.Is(err, ErrUnavailable) {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{}); !errors.Is(err, settings.ErrUnavailable) {
 		t.Errorf("%v, want ErrUnavailable", err)
 	}
 	until(t, "the status says so", func() bool { return len(e.Status().Problems) > 1 })
@@ -307,7 +309,7 @@ func TestTheFirstWriteAfterARestartIsMade(t *testing.T) {
 	e, _ := liveEngine(t, url, nil)
 	admin := pgtest.Connect(t, url)
 	for i := range 5 {
-		if _, err := e.Put(t.Context(), tester, Put{Key: "k", Value: intValue(int64(i)), MayCreate: true}); err != nil {
+		if _, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(int64(i)), MayCreate: true}); err != nil {
 			t.Fatal(err)
 		}
 		pgtest.Exec(t, admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -328,14 +330,14 @@ func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 		e := fleet(t, url, 1, nil)[0]
 		conn := pgtest.Connect(t, url)
 		pgtest.Exec(t, conn, off)
-		if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); !errors.Is(err, ErrTriggersOff) {
+		if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}); !errors.Is(err, settings.ErrTriggersOff) {
 			t.Errorf("%s: %v, want ErrTriggersOff", off, err)
 		}
 		var enabled bool
 		if err := conn.QueryRow(t.Context(), `SELECT value_bool FROM platform_settings WHERE key = 'maintenance_mode'`).Scan(&enabled); err != nil || enabled {
 			t.Errorf("%s: it was made, %v", off, err)
 		}
-		if f, err := e.Fleet(t.Context(), 0); !errors.Is(err, ErrFleetUnknown) || f.Converged {
+		if f, err := e.Fleet(t.Context(), 0); !errors.Is(err, settings.ErrFleetUnknown) || f.Converged {
 			t.Errorf("%s: the fleet's state is known: %+v, %v", off, f, err)
 		}
 		if _, err := conn.Exec(t.Context(), `SELECT * FROM settings_await()`); err == nil {
@@ -346,7 +348,7 @@ func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 	url := pgtest.Database(t)
 	e := fleet(t, url, 1, nil)[0]
 	pgtest.Exec(t, pgtest.Connect(t, url), `ALTER TABLE platform_settings DISABLE TRIGGER ALL; ALTER TABLE platform_settings ENABLE TRIGGER ALL`)
-	if _, _, err := e.SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil {
+	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}); err != nil {
 		t.Error(err)
 	}
 }
@@ -362,17 +364,17 @@ func TestAWriteAnnouncesWhatTheTriggersMissed(t *testing.T) {
 		UPDATE platform_settings SET value_bool = true;
 		ALTER TABLE platform_settings ENABLE ALWAYS TRIGGER settings_stamp, ENABLE ALWAYS TRIGGER settings_row, ENABLE ALWAYS TRIGGER settings_truncate;
 		COMMIT`)
-	revision, _, err := engines[0].SetMaintenance(t.Context(), tester, Maintenance{Enabled: true})
+	revision, _, err := engines[0].SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true})
 	if err != nil || revision != 2 {
 		t.Fatalf("revision %d, %v, want 2: the pod did not have it", revision, err)
 	}
 	for _, e := range engines {
-		s := awaitSnapshot(t, e, "maintenance is on", func(s *Snapshot) bool { return s.Maintenance().Enabled })
+		s := awaitSnapshot(t, e, "maintenance is on", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 		if s.Revision() != 2 {
 			t.Errorf("revision %d, want 2", s.Revision())
 		}
 	}
-	if again, _, err := engines[0].SetMaintenance(t.Context(), tester, Maintenance{Enabled: true}); err != nil || again != 2 {
+	if again, _, err := engines[0].SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}); err != nil || again != 2 {
 		t.Errorf("revision %d, %v, want 2: nothing changed", again, err)
 	}
 }

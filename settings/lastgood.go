@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"platform-settings/internal/wire"
 )
 
 // The last-good file is one line that names its format and the checksum of the
@@ -25,65 +27,55 @@ const (
 
 	// lastGoodPause coalesces the writes of a burst of commits.
 	lastGoodPause = 100 * time.Millisecond
+
+	// lastGoodRetry is from a write that failed to the next.
+	lastGoodRetry = time.Second
 )
 
-type lastGoodBody struct {
-	Revision Revision          `json:"revision"`
-	At       time.Time         `json:"at"` // of the revision's commit
-	SavedAt  time.Time         `json:"saved_at"`
-	Settings []lastGoodSetting `json:"settings"`
-}
-
-type lastGoodSetting struct {
-	Key         string          `json:"key"`
-	Kind        string          `json:"kind"`
-	Value       json.RawMessage `json:"value"`
-	Description string          `json:"description"`
-	Public      bool            `json:"public"`
-	Revision    Revision        `json:"revision"`
-	UpdatedAt   time.Time       `json:"updated_at"`
-	UpdatedBy   string          `json:"updated_by"`
-}
-
-// loadLastGood puts the file's snapshot in force, until the database was read.
-// A file that cannot be used is reported and ignored; there being none is normal.
-func (e *Engine) loadLastGood() {
-	if e.lastGood == "" {
+// Load puts the last-good file's snapshot in force, until the source was read, and
+// makes no more handles. A file that cannot be used is reported and ignored; if
+// there is none, that is normal. Call it once, before the source runs.
+func (k *Keeper) Load() {
+	k.sealed.Store(true)
+	if k.lastGood == "" {
 		return
 	}
-	snapshot, savedAt, err := readLastGood(e.lastGood, e.slots)
+	snapshot, savedAt, err := readLastGood(k.lastGood, k.slots)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.log.Info("no last-good file yet", zap.String("file", e.lastGood))
+		k.log.Info("no last-good file yet", zap.String("file", k.lastGood))
 	case err != nil:
-		e.problem("last-good file", "cannot be used, and is ignored until it is written anew", err)
+		k.Problem("last-good file", "cannot be used, and is ignored until it is written anew", err)
 	default:
-		e.publish(snapshot)
-		e.checkKinds()
-		e.log.Info("settings read from the last-good file", zap.String("file", e.lastGood),
+		k.publish(snapshot)
+		k.checkKinds()
+		k.log.Info("settings read from the last-good file", zap.String("file", k.lastGood),
 			zap.Int64("revision", int64(snapshot.revision)), zap.Time("saved_at", savedAt))
 	}
 }
 
-// keepLastGood writes each snapshot from the database to the file, the latest
-// where several came meanwhile, and tries again once a TTL where that fails.
-func (e *Engine) keepLastGood(ctx context.Context) {
+// Save writes each snapshot from the source to the last-good file until ctx ends:
+// the latest if several came meanwhile, and what was in force at the end.
+func (k *Keeper) Save(ctx context.Context) {
+	if k.lastGood == "" {
+		return
+	}
 	var written *Snapshot
 	for {
 		ended := ctx.Err() != nil // asked first: what comes into force during a write is saved by another
-		now := e.state.Load()
+		now := k.state.Load()
 		var retry <-chan time.Time
 		if now.snap.source == SourceDatabase && now.snap != written {
-			if err := writeLastGood(e.lastGood, now.snap); err != nil {
-				e.problem("last-good file", "cannot be written: a start without the database would find old settings", err)
-				retry = time.After(e.ttl)
+			if err := writeLastGood(k.lastGood, now.snap); err != nil {
+				k.Problem("last-good file", "cannot be written: a start without the database would find old settings", err)
+				retry = time.After(lastGoodRetry)
 			} else {
-				e.problem("last-good file", "", nil)
+				k.Problem("last-good file", "", nil)
 				written = now.snap
 			}
 		}
 		if ended {
-			return // what was in force at the end is saved
+			return
 		}
 		select {
 		case <-now.superseded:
@@ -100,19 +92,13 @@ func (e *Engine) keepLastGood(ctx context.Context) {
 // writeLastGood replaces the file as a whole: after a crash at any moment, the
 // old one or the new one is there.
 func writeLastGood(path string, s *Snapshot) (err error) {
-	body := lastGoodBody{Revision: s.revision, At: s.at, SavedAt: time.Now().UTC()}
-	for _, setting := range s.All() {
-		value, err := json.Marshal(setting.Value)
-		if setting.Value.kind == KindJSON {
-			value, err = json.Marshal(setting.Value.text) // as text, for the encoder would take its spaces out
-		}
+	body := wire.Snapshot{Revision: int64(s.revision), At: s.at, SavedAt: time.Now().UTC()}
+	for _, setting := range s.rows {
+		w, err := setting.Wire()
 		if err != nil {
 			return fmt.Errorf("encode %q: %w", setting.Key, err)
 		}
-		body.Settings = append(body.Settings, lastGoodSetting{
-			Key: setting.Key, Kind: setting.Value.kind.String(), Value: value, Description: setting.Description, Public: setting.Public,
-			Revision: setting.Revision, UpdatedAt: setting.UpdatedAt, UpdatedBy: setting.UpdatedBy,
-		})
+		body.Settings = append(body.Settings, w)
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -120,7 +106,7 @@ func writeLastGood(path string, s *Snapshot) (err error) {
 	}
 	sum := sha256.Sum256(text)
 
-	// Always under this name: who is killed while writing leaves one behind, not many.
+	// Always under this name: a process that is killed while writing leaves one behind, not many.
 	temp := path + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -161,33 +147,19 @@ func readLastGood(path string, slots []slotKey) (*Snapshot, time.Time, error) {
 	if want := sha256.Sum256(text); string(sum) != hex.EncodeToString(want[:]) {
 		return nil, time.Time{}, errors.New("its checksum is wrong: it was torn or changed")
 	}
-	var body lastGoodBody
+	var body wire.Snapshot
 	if err := json.Unmarshal(text, &body); err != nil {
 		return nil, time.Time{}, err
 	}
-	settings := make(map[string]*Setting, len(body.Settings))
-	for _, s := range body.Settings {
-		kind, err := ParseKind(s.Kind)
+	rows := make([]*Setting, 0, len(body.Settings))
+	for _, w := range body.Settings {
+		setting, err := FromWire(w)
 		if err != nil {
-			return nil, time.Time{}, fmt.Errorf("setting %q: %w", s.Key, err)
+			return nil, time.Time{}, err
 		}
-		if kind == KindJSON {
-			var text string
-			if err := json.Unmarshal(s.Value, &text); err != nil {
-				return nil, time.Time{}, fmt.Errorf("setting %q: %w", s.Key, err)
-			}
-			s.Value = json.RawMessage(text)
-		}
-		value, err := ParseValue(kind, s.Value)
-		if err != nil {
-			return nil, time.Time{}, fmt.Errorf("setting %q: %w", s.Key, err)
-		}
-		settings[s.Key] = &Setting{
-			Key: s.Key, Value: value, Description: s.Description, Public: s.Public,
-			Revision: s.Revision, UpdatedAt: s.UpdatedAt, UpdatedBy: s.UpdatedBy,
-		}
+		rows = append(rows, setting)
 	}
-	s := newSnapshot(body.Revision, SourceFile, settings, slots)
+	s := newSnapshot(Revision(body.Revision), SourceFile, rows, slots)
 	s.at = body.At
 	return s, body.SavedAt, nil
 }

@@ -2,7 +2,7 @@ package settings
 
 import "time"
 
-// Typed handles: made once, before [Engine.Run], and read on any request. A
+// Typed handles: made once, before [Keeper.Load], and read on any request. A
 // handle knows its place in every snapshot, so reading it is one pointer load
 // and no map. It answers its fallback while the setting does not exist (or is
 // of another kind, which the engine reports as a problem).
@@ -40,7 +40,7 @@ type (
 )
 
 type handle struct {
-	engine *Engine
+	keeper *Keeper
 	slot   int
 }
 
@@ -52,44 +52,44 @@ type slotKey struct {
 
 // Bool makes a handle. It panics on a malformed key and once Run has been
 // called: handles are part of a program's start.
-func (e *Engine) Bool(key string, fallback bool) Bool {
-	return Bool{e.handle(key, KindBool), fallback}
+func (k *Keeper) Bool(key string, fallback bool) Bool {
+	return Bool{k.handle(key, KindBool), fallback}
 }
 
-// Int makes a handle, as [Engine.Bool] does.
-func (e *Engine) Int(key string, fallback int64) Int {
-	return Int{e.handle(key, KindInt), fallback}
+// Int makes a handle, as [Keeper.Bool] does.
+func (k *Keeper) Int(key string, fallback int64) Int {
+	return Int{k.handle(key, KindInt), fallback}
 }
 
-// Float makes a handle, as [Engine.Bool] does.
-func (e *Engine) Float(key string, fallback float64) Float {
-	return Float{e.handle(key, KindFloat), fallback}
+// Float makes a handle, as [Keeper.Bool] does.
+func (k *Keeper) Float(key string, fallback float64) Float {
+	return Float{k.handle(key, KindFloat), fallback}
 }
 
-// Text makes a handle, as [Engine.Bool] does.
-func (e *Engine) Text(key, fallback string) Text {
-	return Text{e.handle(key, KindText), fallback}
+// Text makes a handle, as [Keeper.Bool] does.
+func (k *Keeper) Text(key, fallback string) Text {
+	return Text{k.handle(key, KindText), fallback}
 }
 
-// Time makes a handle, as [Engine.Bool] does.
-func (e *Engine) Time(key string, fallback time.Time) Time {
-	return Time{e.handle(key, KindTime), fallback}
+// Time makes a handle, as [Keeper.Bool] does.
+func (k *Keeper) Time(key string, fallback time.Time) Time {
+	return Time{k.handle(key, KindTime), fallback}
 }
 
-func (e *Engine) handle(key string, kind Kind) handle {
+func (k *Keeper) handle(key string, kind Kind) handle {
 	if err := CheckKey(key); err != nil {
 		panic("settings: a handle's " + err.Error())
 	}
-	if e.running.Load() {
+	if k.sealed.Load() {
 		panic("settings: handles are made before Run")
 	}
-	e.slots = append(e.slots, slotKey{key, kind})
-	e.publish(e.Current().withSlots(e.slots))
-	return handle{e, len(e.slots) - 1}
+	k.slots = append(k.slots, slotKey{key, kind})
+	k.publish(k.Current().withSlots(k.slots))
+	return handle{k, len(k.slots) - 1}
 }
 
 // Value is the setting as of now.
-func (k Bool) Value() bool { return k.In(k.engine.Current()) }
+func (k Bool) Value() bool { return k.In(k.keeper.Current()) }
 
 // In is the setting as of a snapshot.
 func (k Bool) In(s *Snapshot) bool {
@@ -100,7 +100,7 @@ func (k Bool) In(s *Snapshot) bool {
 }
 
 // Value is the setting as of now.
-func (k Int) Value() int64 { return k.In(k.engine.Current()) }
+func (k Int) Value() int64 { return k.In(k.keeper.Current()) }
 
 // In is the setting as of a snapshot.
 func (k Int) In(s *Snapshot) int64 {
@@ -111,7 +111,7 @@ func (k Int) In(s *Snapshot) int64 {
 }
 
 // Value is the setting as of now.
-func (k Float) Value() float64 { return k.In(k.engine.Current()) }
+func (k Float) Value() float64 { return k.In(k.keeper.Current()) }
 
 // In is the setting as of a snapshot.
 func (k Float) In(s *Snapshot) float64 {
@@ -122,7 +122,7 @@ func (k Float) In(s *Snapshot) float64 {
 }
 
 // Value is the setting as of now.
-func (k Text) Value() string { return k.In(k.engine.Current()) }
+func (k Text) Value() string { return k.In(k.keeper.Current()) }
 
 // In is the setting as of a snapshot.
 func (k Text) In(s *Snapshot) string {
@@ -133,7 +133,7 @@ func (k Text) In(s *Snapshot) string {
 }
 
 // Value is the setting as of now, in UTC.
-func (k Time) Value() time.Time { return k.In(k.engine.Current()) }
+func (k Time) Value() time.Time { return k.In(k.keeper.Current()) }
 
 // In is the setting as of a snapshot, in UTC.
 func (k Time) In(s *Snapshot) time.Time {

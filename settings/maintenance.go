@@ -12,12 +12,6 @@ const (
 	KeyMaintenanceEndsAt     = "maintenance_ends_at"
 )
 
-// maintenanceKeys in the order in which writers touch them.
-var maintenanceKeys = []string{
-	KeyMaintenanceEndsAt, KeyMaintenanceMessage, KeyMaintenanceMode,
-	KeyMaintenanceReadOnly, KeyMaintenanceRetryAfter, KeyMaintenanceStartsAt,
-}
-
 // DefaultRetryAfter is what clients are told when maintenance_retry_after is
 // not set.
 const DefaultRetryAfter = 30 * time.Second
@@ -34,10 +28,12 @@ type Maintenance struct {
 	StartsAt   time.Time     // the window's start; zero: no window
 	EndsAt     time.Time     // the window's end; zero: it has none
 
-	switched time.Time // when the switch last moved
+	SwitchedAt time.Time // when the switch last moved; it is not written
 }
 
-func maintenanceOf(lookup func(key string) *Setting) Maintenance {
+// MaintenanceOf is the maintenance that settings add up to. lookup returns nil for
+// a key that does not exist.
+func MaintenanceOf(lookup func(key string) *Setting) Maintenance {
 	value := func(key string) Value {
 		if setting := lookup(key); setting != nil {
 			return setting.Value
@@ -57,7 +53,7 @@ func maintenanceOf(lookup func(key string) *Setting) Maintenance {
 		m.EndsAt = v.Time()
 	}
 	if mode := lookup(KeyMaintenanceMode); mode != nil {
-		m.switched = mode.UpdatedAt
+		m.SwitchedAt = mode.UpdatedAt
 	}
 	return m
 }
@@ -86,10 +82,10 @@ func (m *Maintenance) InWindow(now time.Time) bool {
 func (m *Maintenance) Since(now time.Time) time.Time {
 	inWindow := m.InWindow(now)
 	switch {
-	case m.Enabled && inWindow && m.StartsAt.Before(m.switched), inWindow && !m.Enabled:
+	case m.Enabled && inWindow && m.StartsAt.Before(m.SwitchedAt), inWindow && !m.Enabled:
 		return m.StartsAt
 	case m.Enabled:
-		return m.switched
+		return m.SwitchedAt
 	}
 	return time.Time{}
 }

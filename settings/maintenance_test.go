@@ -16,8 +16,8 @@ func TestMaintenanceIsTheSwitchOrTheWindow(t *testing.T) {
 		retry        time.Duration
 	}{
 		"nothing":                         {Maintenance{}, false, never, never, DefaultRetryAfter},
-		"the switch":                      {Maintenance{Enabled: true, switched: before}, true, before, never, DefaultRetryAfter},
-		"the switch and its own retry":    {Maintenance{Enabled: true, switched: before, RetryAfter: time.Minute}, true, before, never, time.Minute},
+		"the switch":                      {Maintenance{Enabled: true, SwitchedAt: before}, true, before, never, DefaultRetryAfter},
+		"the switch and its own retry":    {Maintenance{Enabled: true, SwitchedAt: before, RetryAfter: time.Minute}, true, before, never, time.Minute},
 		"inside the window":               {Maintenance{StartsAt: before, EndsAt: after}, true, before, after, time.Hour},
 		"at its start":                    {Maintenance{StartsAt: now, EndsAt: after}, true, now, after, time.Hour},
 		"at its end":                      {Maintenance{StartsAt: before, EndsAt: now}, false, never, never, DefaultRetryAfter},
@@ -25,8 +25,8 @@ func TestMaintenanceIsTheSwitchOrTheWindow(t *testing.T) {
 		"a window without an end":         {Maintenance{StartsAt: before}, true, before, never, DefaultRetryAfter},
 		"an end without a start":          {Maintenance{EndsAt: after}, false, never, never, DefaultRetryAfter},
 		"a window that ends first":        {Maintenance{StartsAt: before, EndsAt: before.Add(-1)}, false, never, never, DefaultRetryAfter},
-		"a forgotten window, the switch":  {Maintenance{Enabled: true, switched: now, StartsAt: before.Add(-time.Hour), EndsAt: before}, true, now, never, DefaultRetryAfter},
-		"both: the window's end is known": {Maintenance{Enabled: true, switched: now, StartsAt: before, EndsAt: after}, true, before, never, time.Hour},
+		"a forgotten window, the switch":  {Maintenance{Enabled: true, SwitchedAt: now, StartsAt: before.Add(-time.Hour), EndsAt: before}, true, now, never, DefaultRetryAfter},
+		"both: the window's end is known": {Maintenance{Enabled: true, SwitchedAt: now, StartsAt: before, EndsAt: after}, true, before, never, time.Hour},
 		"nearly over":                     {Maintenance{StartsAt: before, EndsAt: now.Add(1)}, true, before, now.Add(1), time.Second},
 	} {
 		if got := test.m.Active(now); got != test.active {

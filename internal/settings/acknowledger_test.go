@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // acknowledgements counts, from now on, the writes to the register.
@@ -54,72 +56,83 @@ func TestABurstOfCommitsCostsFewAcknowledgements(t *testing.T) {
 }
 
 // In a large fleet, commit after commit must not cost each pod an acknowledgement
-// of each: but for those that somebody waits for.
-func TestAcknowledgementsRestUnlessSomebodyWaits(t *testing.T) {
-	e, _ := newEngine(t, "postgres://127.0.0.1:1/none", func(c *Config) { c.Pod = "pod-1" })
-	e.fleetSize.Store(&fleetSize{current: 1000})
-	e.publish(newSnapshot(1, SourceDatabase, nil, nil))
-	p := e.poller
-	prompt := func() bool { return !p.dueAt.IsZero() && time.Until(p.dueAt) <= 2*mostModesty }
-
-	if !prompt() {
-		t.Error("the first one rests")
-	}
-	p.rest()
-	e.apply(&commit{revision: 2, changes: []change{}})
-	if prompt() || p.dueAt.Before(p.rested) || time.Until(p.rested) < mostRest/4 {
-		t.Errorf("the second one is due at %v, with nobody waiting, and rested at %v", p.dueAt, p.rested)
-	}
-	e.apply(&commit{revision: 3, changes: []change{}, awaited: true})
-	if !prompt() {
-		t.Error("one that is waited for rests")
-	}
-	p.rest()
-	e.apply(&commit{revision: 5, awaited: true}) // too large to carry
-	if !p.dueAt.IsZero() {
-		t.Error("what is not in force is to be acknowledged")
-	}
-	p.rest() // one that was due, and has not that revision
-	e.adopt(&reading{revision: 5, base: e.Current()})
-	if !prompt() {
-		t.Error("one that is waited for, and had to be read, rests")
-	}
-	p.rest()
-	e.apply(&commit{revision: 5, changes: []change{}, awaited: true}) // the poll was first
-	if !prompt() {
-		t.Error("one that is waited for, and was read before it was heard, rests")
-	}
+// of each, except of those that somebody waits for.
+func TestAcknowledgementsPauseUnlessSomebodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAcknowledger(func() int64 { return 1000 })
+		prompt := func() bool { return !a.dueAt.IsZero() && time.Until(a.dueAt) <= 2*mostSpread }
+		a.owe()
+		if !prompt() {
+			t.Error("the first one waits for a pause")
+		}
+		a.begin(1)
+		a.owe()
+		if prompt() || a.dueAt.Before(a.paused) || time.Until(a.paused) < mostPause/4 {
+			t.Errorf("the second one is due at %v, with nobody waiting, and the pause ends at %v", a.dueAt, a.paused)
+		}
+		a.owe()
+		a.await(3, 3)
+		if !prompt() {
+			t.Error("one that somebody waits for comes after a pause")
+		}
+		a.begin(3)
+		a.await(5, 3) // too large to carry
+		if !a.dueAt.IsZero() {
+			t.Error("what is not in force is to be acknowledged")
+		}
+		a.begin(4) // one that was due, and has not that revision
+		a.owe()    // when the revision was read
+		if !prompt() {
+			t.Error("one that somebody waits for, and that had to be read, comes after a pause")
+		}
+		a.begin(5)
+		a.await(5, 5) // the poll was first
+		if !prompt() {
+			t.Error("one that somebody waits for, and that was read before it was heard, comes after a pause")
+		}
+		a.begin(5)
+		a.owe()
+		if prompt() {
+			t.Error("it is still waited for once it was acknowledged")
+		}
+	})
 }
 
-func TestAcknowledgementsOfAFloodRestTwiceAsLongEachTime(t *testing.T) {
-	e, _ := newEngine(t, "postgres://127.0.0.1:1/none", func(c *Config) { c.Pod = "pod-1" })
-	e.fleetSize.Store(&fleetSize{current: 250})
-	p, least := e.poller, 250*acknowledgeRest
-	synctest.Test(t, func(t *testing.T) { // in which time stands still
-		comes := func(awaited bool) {
-			e.apply(&commit{revision: e.Current().revision + 1, changes: []change{}, awaited: awaited})
-		}
-		rests := func(when string, want time.Duration) {
+func TestPausesBetweenAcknowledgementsDoubleInAFlood(t *testing.T) {
+	const least = 250 * acknowledgePause
+	synctest.Test(t, func(t *testing.T) {
+		a := newAcknowledger(func() int64 { return 250 })
+		pauses := func(when string, want time.Duration) {
 			t.Helper()
-			p.rest()
-			if rest := time.Until(p.rested); rest < want/2 || rest > 3*want/2 || p.resting != want {
-				t.Errorf("%s it rests for %v, about %v; want about %v", when, rest, p.resting, want)
+			a.begin(1)
+			if pause := time.Until(a.paused); pause < want/2 || pause > 3*want/2 || a.pause != want {
+				t.Errorf("%s it pauses for %v, about %v; want about %v", when, pause, a.pause, want)
 			}
 		}
-
-		e.publish(newSnapshot(1, SourceDatabase, nil, nil))
-		for _, want := range []time.Duration{least, 2 * least, 4 * least, mostRest} {
-			rests("in a flood", want)
-			comes(false)
+		a.owe()
+		for _, want := range []time.Duration{least, 2 * least, 4 * least, mostPause} {
+			pauses("in a flood", want)
+			a.owe()
 		}
-		comes(true)
-		rests("when somebody waited", least)
-		comes(false)
-		rests("in a flood", 2*least)
-		time.Sleep(time.Until(p.rested))
-		comes(false)
-		rests("after a flood", least)
+		a.await(1, 1)
+		pauses("when somebody waited", least)
+		a.owe()
+		pauses("in a flood", 2*least)
+		time.Sleep(time.Until(a.paused))
+		a.owe()
+		pauses("after a flood", least)
 	})
+}
+
+func TestAcknowledgementsAreSpreadByTheSizeOfTheFleet(t *testing.T) {
+	for pods, want := range map[int64]time.Duration{1: leastSpread, 100: leastSpread, 500: 50 * time.Millisecond, 1_000_000: mostSpread} {
+		a := newAcknowledger(func() int64 { return pods })
+		for range 100 {
+			if got := a.spread(); got < want || got >= 2*want {
+				t.Fatalf("%d pods: %v, want %v to twice that", pods, got, want)
+			}
+		}
+	}
 }
 
 // Guarantee 10: a commit counts when requests read it, not when it was heard.
@@ -133,8 +146,8 @@ func TestAPodAcknowledgesWhatRequestsRead(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), `SELECT clock_timestamp()`).Scan(&now); err != nil {
 		t.Fatal(err)
 	}
-	e.poller.owe()
-	var acknowledged Revision
+	e.poller.acks.owe()
+	var acknowledged settings.Revision
 	until(t, "it has acknowledged", func() bool {
 		return conn.QueryRow(t.Context(), `SELECT revision FROM settings_pods WHERE last_seen > $1`, now).Scan(&acknowledged) == nil
 	})

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"platform-settings/test/pgtest"
+
+	"platform-settings/settings"
 )
 
 // A pod is in the register before it reads for the first time, on whichever of
@@ -41,7 +43,7 @@ func TestAPodJoinsBeforeItReads(t *testing.T) {
 			})
 			start(t, starting)
 			until(t, "it is named", func() bool {
-				return slices.Equal(await(t, e, 1, time.Millisecond).Named(PodBehind), []string{"starting"})
+				return slices.Equal(await(t, e, 1, time.Millisecond).Named(settings.PodBehind), []string{"starting"})
 			})
 			if await(t, e, 1, time.Millisecond).Converged {
 				t.Error("converged")
@@ -57,15 +59,15 @@ func TestAPodThatWasLostForLongIsDroppedAloud(t *testing.T) {
 	start(t, e)
 	stranger(t, conn, "gone", "10s", nil)
 	silence(t, conn, "gone", "59 minutes")
-	polls := testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok"))
-	until(t, "three polls", func() bool { return testutil.ToFloat64(e.metrics.polls.WithLabelValues("ok")) >= polls+3 })
-	if f := await(t, e, 1, patience); !slices.Equal(f.Named(PodLost), []string{"gone"}) {
+	polls := testutil.ToFloat64(e.poller.counts.ok)
+	until(t, "three polls", func() bool { return testutil.ToFloat64(e.poller.counts.ok) >= polls+3 })
+	if f := await(t, e, 1, patience); !slices.Equal(f.Named(settings.PodLost), []string{"gone"}) {
 		t.Errorf("before an hour is over: %+v", f)
 	}
 	silence(t, conn, "gone", "61 minutes")
 	until(t, "it is dropped", func() bool { return await(t, e, 1, patience).Converged })
 	until(t, "it is logged", func() bool { return logs.FilterMessageSnippet("dropped pods").Len() == 1 })
-	if n := testutil.ToFloat64(e.metrics.forgotten); n != 1 {
+	if n := testutil.ToFloat64(e.poller.register.forgotten); n != 1 {
 		t.Errorf("counted %v times", n)
 	}
 }
@@ -113,7 +115,7 @@ func TestAnEmptiedRegisterFillsAgain(t *testing.T) {
 	pgtest.Exec(t, conn, flip)
 	until(t, "both are back and current", func() bool {
 		f, err := engines[0].Fleet(t.Context(), 2)
-		return err == nil && f.Converged && slices.Equal(f.Named(PodCurrent), names(engines))
+		return err == nil && f.Converged && slices.Equal(f.Named(settings.PodCurrent), names(engines))
 	})
 }
 
@@ -130,11 +132,11 @@ func TestAfterACrashTheFleetIsKnownAgain(t *testing.T) {
 	if err := server.StartAgain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	known := func(r Revision) func() bool {
+	known := func(r settings.Revision) func() bool {
 		return func() bool {
 			f, err := engines[0].Fleet(t.Context(), r)
-			missing := append(f.Named(PodBehind), f.Named(PodLost)...)
-			return err == nil && !f.Converged && slices.Equal(f.Named(PodCurrent), names(engines)) && slices.Equal(missing, []string{"cut-off"})
+			missing := append(f.Named(settings.PodBehind), f.Named(settings.PodLost)...)
+			return err == nil && !f.Converged && slices.Equal(f.Named(settings.PodCurrent), names(engines)) && slices.Equal(missing, []string{"cut-off"})
 		}
 	}
 	until(t, "those who came back are current, and the other is named", known(1))
@@ -172,7 +174,7 @@ func TestARevisionOfAnotherServerCountsForNothing(t *testing.T) {
 func TestAnEngineWithoutANameTakesNoPart(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
-	if _, err := e.Fleet(t.Context(), 0); !errors.Is(err, ErrFleetUnknown) {
+	if _, err := e.Fleet(t.Context(), 0); !errors.Is(err, settings.ErrFleetUnknown) {
 		t.Errorf("%v, want ErrFleetUnknown", err)
 	}
 	if n := len(e.Status().Problems); n != 0 {

@@ -1,0 +1,180 @@
+package settings
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.uber.org/zap"
+
+	"platform-settings/settings"
+)
+
+// register is this pod's own row in the fleet's register: what it says of itself,
+// so that others can report which pods have a commit in force. Nothing waits for
+// it, and its failure degrades the report, not the pod. A nil register takes no
+// part.
+type register struct {
+	keeper       *settings.Keeper
+	log          *zap.Logger
+	name, build  string
+	instance     string // of the process, a UUID
+	started      time.Time
+	ttl          time.Duration
+	maxStaleness *time.Duration
+
+	failing   atomic.Bool               // the server refused the last step
+	size      atomic.Pointer[fleetSize] // as of the last poll; nil: not known
+	forgotten prometheus.Counter
+}
+
+// fleetSize is the fleet in numbers, as this pod's last poll found it.
+type fleetSize struct {
+	current, behind, lost int64
+	slowest               time.Duration // the age of the oldest commit that a pod lacks, lost pods apart
+}
+
+// newRegister is nil for a pod without a name.
+func newRegister(c Config, keeper *settings.Keeper) *register {
+	r := &register{keeper: keeper, log: c.Log, name: c.Pod, build: c.Build, started: time.Now(), ttl: c.TTL}
+	if c.MaxStaleness != 0 {
+		r.maxStaleness = &c.MaxStaleness
+	}
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	r.instance = fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+	r.register(promauto.With(c.Registerer))
+	if c.Pod == "" {
+		return nil
+	}
+	return r
+}
+
+func (r *register) register(f promauto.Factory) {
+	size := func() fleetSize {
+		if s := r.size.Load(); s != nil {
+			return *s
+		}
+		return fleetSize{}
+	}
+	for state, count := range map[settings.PodState]func(fleetSize) int64{
+		settings.PodCurrent: func(s fleetSize) int64 { return s.current },
+		settings.PodBehind:  func(s fleetSize) int64 { return s.behind },
+		settings.PodLost:    func(s fleetSize) int64 { return s.lost },
+	} {
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "settings_fleet_pods", ConstLabels: prometheus.Labels{"state": string(state)},
+			Help: "Pods in the fleet's register as of this pod's last poll, by state; all 0 if that is not known.",
+		}, func() float64 { return float64(count(size())) })
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "settings_fleet_slowest_seconds",
+		Help: "The age of the oldest commit that some pod lacks, lost ones apart, as of this pod's last poll.",
+	}, func() float64 { return size().slowest.Seconds() })
+	r.forgotten = f.NewCounter(prometheus.CounterOpts{
+		Name: "settings_fleet_dropped_total", Help: "Lost pods that this pod dropped from the fleet's register.",
+	})
+}
+
+// pods is how many the last check-in counted, this one at least.
+func (r *register) pods() int64 {
+	if r == nil {
+		return 1
+	}
+	if size := r.size.Load(); size != nil {
+		return max(1, size.current+size.behind)
+	}
+	return 1
+}
+
+// join puts the pod into the register, before it reads on a new connection:
+// whoever commits later will find it there. What it has in force counts as
+// unknown until it has compared itself with this server. Only a broken
+// connection is an error.
+func (r *register) join(ctx context.Context, conn *pgx.Conn) error {
+	if r == nil {
+		return nil
+	}
+	_, err := conn.Exec(ctx, `SELECT public.settings_join($1, $2, $3, $4, $5, $6)`,
+		r.instance, r.name, r.build, r.started, r.ttl, r.maxStaleness)
+	return r.report("join", conn, err)
+}
+
+// acknowledge says what is in force. If somebody has emptied the register, the
+// pod joins again, and its next acknowledgement counts: joined is false.
+func (r *register) acknowledge(ctx context.Context, conn *pgx.Conn, listener string) (joined bool, err error) {
+	s := r.keeper.Current()
+	err = conn.QueryRow(ctx, `SELECT public.settings_acknowledge($1, $2, $3, $4)`,
+		r.instance, s.Revision(), s.Source(), listener).Scan(&joined)
+	if err == nil && !joined {
+		return false, r.join(ctx, conn)
+	}
+	return true, r.report("acknowledge", conn, err)
+}
+
+// checkIn acknowledges, keeps the register and counts the fleet, in the same
+// query that reads the head's version.
+func (r *register) checkIn(ctx context.Context, conn *pgx.Conn, listener string) (version string, joined bool, err error) {
+	var fleet fleetSize
+	var slowest *time.Duration
+	var forgotten []string
+	s := r.keeper.Current()
+	err = conn.QueryRow(ctx, `SELECT `+versionColumn+`, c.joined, c.current, c.behind, c.lost, c.behind_for, c.forgotten
+		  FROM public.settings_head h, public.settings_check_in($1, $2, $3, $4) c`,
+		r.instance, s.Revision(), s.Source(), listener).
+		Scan(&version, &joined, &fleet.current, &fleet.behind, &fleet.lost, &slowest, &forgotten)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoHead
+	}
+	if r.report("check in", conn, err) != nil || err != nil {
+		return "", false, fmt.Errorf("check in: %w", err)
+	}
+	fleet.slowest = orZero(slowest)
+	r.size.Store(&fleet)
+	if len(forgotten) > 0 {
+		r.forgotten.Add(float64(len(forgotten)))
+		r.log.Warn("dropped pods from the fleet's register: silent for 360 of their TTLs. Those that were cut off may still be serving",
+			zap.Strings("pods", forgotten))
+	}
+	return version, joined, nil
+}
+
+// leave takes the pod out of the register.
+func (r *register) leave(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT public.settings_leave($1)`, r.instance)
+	return err
+}
+
+// report makes a problem of what the server refused; what remains an error is a
+// connection that broke.
+func (r *register) report(step string, conn *pgx.Conn, err error) error {
+	switch {
+	case err == nil:
+		r.failing.Store(false)
+		r.keeper.Problem("fleet", "", nil)
+	case code(err) != "" && !conn.IsClosed():
+		r.failing.Store(true)
+		r.keeper.Problem("fleet", "this pod cannot tell the fleet what it has in force, so nobody's report can be complete: "+explain(err), err)
+	default:
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return nil
+}
+
+// trouble is why no report of this pod can be complete; nil if nothing is wrong
+// with its own row, as far as it knows.
+func (r *register) trouble() error {
+	if r == nil || r.failing.Load() {
+		return errors.New("this pod cannot report itself")
+	}
+	return nil
+}
+
+// owns says whether a row of the register is this pod's.
+func (r *register) owns(p settings.Pod) bool { return r != nil && p.Instance == r.instance }
