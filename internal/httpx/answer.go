@@ -13,7 +13,7 @@ const (
 	typeText    = "text/plain; charset=utf-8"
 )
 
-// send is how every answer of our own goes out; the upstream's do not come by.
+// send sends an answer of our own. The upstream's answers do not pass through it.
 func send(c echo.Context, status int, contentType string, pieces ...[]byte) error {
 	noSniff(c)
 	sendPieces(c.Response(), status, contentType, pieces...)
@@ -28,7 +28,7 @@ func sendJSON(c echo.Context, status int, contentType string, v any) error {
 	return send(c, status, contentType, body)
 }
 
-// orNull is null in JSON for the zero time.
+// orNull returns the time in UTC, or nil (null in JSON) for the zero time.
 func orNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -9,12 +9,12 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// role is what a token is good for; each includes the rights of those before it.
+// role says what a token allows. Each role includes the rights of those before it.
 type role int
 
 const (
 	viewer        role = iota + 1 // read
-	operator                      // the switch, and values
+	operator                      // turn the switch, change values
 	administrator                 // create, delete, make public
 )
 
@@ -22,19 +22,19 @@ var roleNames = []string{viewer: "viewer", operator: "operator", administrator: 
 
 func (r role) String() string { return roleNames[r] }
 
-// caller is who sends a request.
+// caller is the sender of a request.
 type caller struct {
 	name  string
 	role  role      // 0: no token
 	until time.Time // when the token ends; zero: never
 }
 
-// maxAuthorization is the longest header that is looked at, in bytes.
+// maxAuthorization is the longest Authorization header that is accepted, in bytes.
 const maxAuthorization = 4 << 10
 
 const callerKey = "caller"
 
-// callerOf is who sent the request, as far as [Server.identify] has found out.
+// callerOf returns the caller that [Server.identify] found; without one, anonymous.
 func callerOf(c echo.Context) caller {
 	if who, ok := c.Get(callerKey).(caller); ok {
 		return who
@@ -42,8 +42,9 @@ func callerOf(c echo.Context) caller {
 	return caller{name: "anonymous"}
 }
 
-// identify finds out whose token the request bears. Without any it passes, with
-// a wrong one it does not: nobody should take the public view for their own.
+// identify finds the caller by the request's token. A request without a token
+// passes. One with a wrong token is refused, because its caller would mistake the
+// public view for their own.
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if c.Request().Header.Values(echo.HeaderAuthorization) == nil {
@@ -54,7 +55,7 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Set(callerKey, who)
 			return next(c)
 		}
-		detail := "The header Authorization holds no valid token. Send one line, Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS or ADMIN_TOKENS_FILE."
+		detail := "The Authorization header holds no valid token. Send one line, Authorization: Bearer TOKEN, with a token from ADMIN_TOKENS or ADMIN_TOKENS_FILE."
 		if who.role != 0 {
 			detail = fmt.Sprintf("The token of %q ended at %s. Use another; api token new makes one.", who.name, who.until.UTC().Format(time.RFC3339))
 		}
@@ -62,8 +63,9 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// bearer is whose token the one line Authorization holds. If it has ended, the
-// caller is known and not ok.
+// bearer finds the caller by the token in the Authorization header, of which
+// there must be exactly one line. If the token has ended, it returns the caller,
+// but ok is false.
 func (s *Server) bearer(h http.Header) (who caller, ok bool) {
 	sent := h.Values(echo.HeaderAuthorization)
 	if len(sent) != 1 || len(sent[0]) > maxAuthorization {
@@ -76,7 +78,7 @@ func (s *Server) bearer(h http.Header) (who caller, ok bool) {
 	return s.tokens.find(strings.TrimSpace(secret))
 }
 
-// adminEnabled hides the admin API where nobody could use it.
+// adminEnabled hides the admin API if no token is configured: nobody could use it.
 func (s *Server) adminEnabled(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		noStore(c)
@@ -87,7 +89,7 @@ func (s *Server) adminEnabled(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// allow lets a role pass, and those above it.
+// allow lets callers pass who have at least this role.
 func allow(least role) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -103,7 +105,7 @@ func allow(least role) echo.MiddlewareFunc {
 }
 
 func tooLow(who caller, least role, what string) error {
-	p := forbidden.because("%s takes the role %s, and the token of %q has the role %s.", what, least, who.name, who.role)
+	p := forbidden.because("%s requires the role %s, but the token of %q has the role %s.", what, least, who.name, who.role)
 	p.RequiredRole = least.String()
 	return p
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// field is one that a body may have, and where its value goes: a **bool,
-// **int64, **string or **time.Time, which stays nil where the field is left out
-// or null, or a *json.RawMessage, which takes anything.
+// field is a field that a body may have. Its value goes into a **bool, **int64,
+// **string or **time.Time, which stays nil if the field is left out or null, or
+// into a *json.RawMessage, which takes anything.
 type field struct {
 	name string
 	into any
 }
 
-// readBody reads a body that is one JSON object. It is strict where
-// encoding/json is lenient: a misspelt or repeated field would otherwise be a
-// change that was asked for and not made. A DELETE may come without a body.
+// readBody reads a body that is one JSON object. It is stricter than
+// encoding/json: if a misspelt or repeated field were ignored, the caller would
+// believe in a change that was never made. A DELETE may have no body.
 func readBody(c echo.Context, fields ...field) error {
 	text, err := receive(c)
 	if err != nil {
@@ -49,12 +49,12 @@ func readBody(c echo.Context, fields ...field) error {
 	return nil
 }
 
-// receive reads the bytes, and makes sure that they mean what they say. What the
-// header tells of them is refused before they have come.
+// receive reads the body, and checks that it is UTF-8. If the header alone shows
+// that the body is not acceptable, it is refused before it arrives.
 func receive(c echo.Context) ([]byte, error) {
 	r := c.Request()
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
-		return nil, unsupportedMedia.because("The body has the content encoding %.64q. Send it as it is.", coding)
+		return nil, unsupportedMedia.because("The body has the content encoding %.64q. Send it unencoded.", coding)
 	}
 	if sent := r.Header.Get(echo.HeaderContentType); sent != "" && !isJSON(sent) {
 		return nil, unsupportedMedia.because("The body has the content type %.64q. Send JSON, as application/json.", sent)
@@ -72,7 +72,7 @@ func receive(c echo.Context) ([]byte, error) {
 		}
 		return nil, malformedBody.because("The body broke off. Send it again.")
 	}
-	// The engine may take longer than what was left of the body's time.
+	// The write that follows may take longer than what is left of the body's time.
 	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
 
 	if !utf8.Valid(text) {
@@ -90,7 +90,7 @@ func isJSON(contentType string) bool {
 	return err == nil && (mediaType == typeJSON || strings.HasSuffix(mediaType, "+json"))
 }
 
-// parseObject takes one JSON object apart into fields as they were sent.
+// parseObject splits a JSON object into its fields, each as it was sent.
 func parseObject(text []byte, fields []field) (map[string]json.RawMessage, error) {
 	if len(text) == 0 {
 		return nil, malformedBody.because("The body is empty. Send a JSON object.")
@@ -99,9 +99,9 @@ func parseObject(text []byte, fields []field) (map[string]json.RawMessage, error
 		return nil, malformedBody.because("The body is not one JSON object: %v.", err)
 	}
 	if escapesLoneSurrogate(text) {
-		return nil, malformedBody.because(`A string has an escape from \ud800 to \udfff that is no character by itself. Send the character, or both halves of the pair.`)
+		return nil, malformedBody.because(`A string has an escape from \ud800 to \udfff that is not a character by itself. Send the character, or both halves of the pair.`)
 	}
-	// From here on it is valid, and the decoder finds no more faults.
+	// The text is valid JSON from here on, so the decoder cannot fail.
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if first, _ := decoder.Token(); first != json.Delim('{') {
 		return nil, malformedBody.because("The body is JSON, but not an object. Send one, such as {%q: …}.", fields[0].name)
@@ -116,7 +116,7 @@ func parseObject(text []byte, fields []field) (map[string]json.RawMessage, error
 			return nil, notKnown(name, fields)
 		}
 		if _, again := sent[name]; again {
-			p := repeatedField.because("The field %q stands twice. Send it once.", name)
+			p := repeatedField.because("The field %q appears twice. Send it once.", name)
 			p.Field = name
 			return nil, p
 		}
@@ -126,11 +126,11 @@ func parseObject(text []byte, fields []field) (map[string]json.RawMessage, error
 }
 
 func notKnown(name string, fields []field) error {
-	p := unknownField.because("The field %.64q is not known here; check the spelling, and upper and lower case.", name)
+	p := unknownField.because("The field %.64q is unknown. Check its spelling, including upper and lower case.", name)
 	for _, f := range fields {
 		p.KnownFields = append(p.KnownFields, f.name)
 	}
-	p.Detail += " Known are: " + strings.Join(p.KnownFields, ", ") + "."
+	p.Detail += " The known fields are: " + strings.Join(p.KnownFields, ", ") + "."
 	return p
 }
 
@@ -146,8 +146,9 @@ func expected(into any) string {
 	return "a string"
 }
 
-// escapesLoneSurrogate looks for half of a pair, which encoding/json would
-// replace without a word. In valid JSON a backslash only stands in strings.
+// escapesLoneSurrogate reports whether an escape is only half of a surrogate
+// pair, which encoding/json would silently replace. In valid JSON, a backslash
+// occurs only in strings.
 func escapesLoneSurrogate(text []byte) bool {
 	for {
 		i := bytes.IndexByte(text, '\\')
@@ -167,7 +168,7 @@ func escapesLoneSurrogate(text []byte) bool {
 	}
 }
 
-// escaped is the \uXXXX that the text begins with, 0 for anything else.
+// escaped decodes the \uXXXX that the text begins with; 0 for anything else.
 func escaped(text []byte) rune {
 	if !bytes.HasPrefix(text, []byte(`\u`)) {
 		return 0

@@ -40,17 +40,17 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{`1e999`, 400, "malformed-body", "not an object", nil},
 		{"{\"value\":\"\xff\"}", 400, "malformed-body", "not UTF-8", nil},
 		{"{\"value\":\"\xed\xa0\x80\"}", 400, "malformed-body", "not UTF-8", nil},
-		{`{"value":"\ud800"}`, 400, "malformed-body", "no character by itself", nil},
-		{`{"value":"\uDC00x"}`, 400, "malformed-body", "no character by itself", nil},
-		{`{"value":"\ud83d\ud83d"}`, 400, "malformed-body", "no character by itself", nil},
-		{`{"value":"\ud83d\n"}`, 400, "malformed-body", "no character by itself", nil},
-		{`{"value":{"nested":["\ud83d"]}}`, 400, "malformed-body", "no character by itself", nil},
+		{`{"value":"\ud800"}`, 400, "malformed-body", "not a character by itself", nil},
+		{`{"value":"\uDC00x"}`, 400, "malformed-body", "not a character by itself", nil},
+		{`{"value":"\ud83d\ud83d"}`, 400, "malformed-body", "not a character by itself", nil},
+		{`{"value":"\ud83d\n"}`, 400, "malformed-body", "not a character by itself", nil},
+		{`{"value":{"nested":["\ud83d"]}}`, 400, "malformed-body", "not a character by itself", nil},
 		{`{"value":"x","colour":1}`, 400, "unknown-field", `"colour"`, nil},
 		{`{"Value":"x"}`, 400, "unknown-field", `"Value"`, nil},
 		{`{"value":"x","":1}`, 400, "unknown-field", `""`, nil},
-		{`{"value":"x","` + strings.Repeat("y", 1000) + `":1}`, 400, "unknown-field", `yyy" is not known`, nil},
-		{`{"value":"x","value":"y"}`, 400, "repeated-field", `"value" stands twice`, "value"},
-		{`{"value":"x","v\u0061lue":"y"}`, 400, "repeated-field", `"value" stands twice`, "value"},
+		{`{"value":"x","` + strings.Repeat("y", 1000) + `":1}`, 400, "unknown-field", `yyy" is unknown`, nil},
+		{`{"value":"x","value":"y"}`, 400, "repeated-field", `"value" appears twice`, "value"},
+		{`{"value":"x","v\u0061lue":"y"}`, 400, "repeated-field", `"value" appears twice`, "value"},
 		{`{"value":"x","reason":1}`, 422, "invalid-field", `"reason" must be a string`, "reason"},
 		{`{"value":"x","public":"yes"}`, 422, "invalid-field", `"public" must be true or false`, "public"},
 		{`{"value":"x","reason":"` + strings.Repeat("r", 1025) + `"}`, 422, "invalid-field", "1024 bytes", "reason"},
@@ -86,7 +86,7 @@ func TestTextsArriveAsTheyWereSent(t *testing.T) {
 	s := serve(t, nil)
 	for _, want := range []string{
 		"", "é\U0001F600\u2028\"\\/\t", `\ud800`, `\\ud800`, "<script>&amp;", "\ufffd",
-		strings.Repeat("\u0001", 64<<10), // six bytes each, as an escape
+		strings.Repeat("\u0001", 64<<10), // each is six bytes long when escaped
 	} {
 		body, err := json.Marshal(map[string]string{"kind": "text", "value": want})
 		if err != nil {
@@ -130,7 +130,7 @@ func TestABodyThatComesTooSlowlyIs408(t *testing.T) {
 	defer near.Close()
 	defer far.Close()
 	read := func(c echo.Context) error {
-		_ = far.SetReadDeadline(time.Now()) // as bounded does, with more patience
+		_ = far.SetReadDeadline(time.Now()) // bounded sets the same deadline, only later
 		c.Request().Body = far
 		_, err := receive(c)
 		return err

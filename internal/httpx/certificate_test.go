@@ -30,7 +30,7 @@ func TestACertificateAndItsKeyMayChangeOneAfterTheOther(t *testing.T) {
 		cert, key = selfsigned.Pair(t, time.Now().AddDate(1, 0, 0))
 		time.Sleep(reloadPeriod - 1)
 		rewrite(t, certFile, string(cert))
-		time.Sleep(settleTime / 2) // the pair is read meanwhile
+		time.Sleep(settleTime / 2) // so that the pair is read between the two writes
 		rewrite(t, keyFile, string(key))
 		time.Sleep(settleRuns * settleTime)
 		synctest.Wait()
@@ -73,12 +73,12 @@ func TestACertificateThatEndsSoonIsAProblem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, test := range []struct {
 			left         time.Duration
-			before, then string // a minute
+			before, then string // the problem at first, and a minute later
 		}{
 			{renewalNotice + time.Hour, "", ""},
-			{renewalNotice + time.Minute, "", "it ends at "},
-			{time.Minute, "it ends at ", "it ended at "},
-			{0, "it ended at ", "it ended at "},
+			{renewalNotice + time.Minute, "", "it expires at "},
+			{time.Minute, "it expires at ", "it expired at "},
+			{0, "it expired at ", "it expired at "},
 		} {
 			end := time.Now().Add(test.left).UTC().Truncate(time.Second)
 			cert, key := selfsigned.Pair(t, end)

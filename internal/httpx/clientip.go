@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// proxies are the peers that are believed when they say who is asking.
+// proxies are the peers that are trusted to say where a request came from.
 type proxies []netip.Prefix
 
-// trusts says whether the peer with this address, as in
-// [http.Request.RemoteAddr], is believed.
+// trusts reports whether the peer with this address is trusted. The address is
+// written as in [http.Request.RemoteAddr].
 func (p proxies) trusts(remoteAddr string) bool { return p.contain(peerOf(remoteAddr)) }
 
 func (p proxies) contain(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(a) })
 }
 
-// peerOf is the address of the connection's other end; not valid if it has none.
+// peerOf returns the address of the connection's other end; not valid if it has none.
 func peerOf(remoteAddr string) netip.Addr {
 	a, _ := parseNode(remoteAddr)
 	return a
 }
 
-// clientIP is [proxies.client] as text, "" if it is not known.
+// clientIP returns [proxies.client] as text; "" if it is not known.
 func (p proxies) clientIP(r *http.Request) string {
 	if a := p.client(r); a.IsValid() {
 		return a.String()
@@ -35,18 +35,18 @@ func (p proxies) clientIP(r *http.Request) string {
 	return ""
 }
 
-// client is the address of whoever sent the request: the peer's, unless the peer
-// is trusted, and then the last one on the way here that is not.
+// client returns the address of the request's sender. That is the peer, unless
+// the peer is trusted; then it is the nearest hop that is not trusted.
 func (p proxies) client(r *http.Request) netip.Addr {
 	client, _ := p.origin(r)
 	return client
 }
 
-// origin is the client, and what the trusted proxies say of its request. Each
-// proxy writes down, to the right of what it was sent, from whom it got the
-// request. So what counts is read from the right, and only as far as the proxies
-// are trusted: all that is further left may come from the client itself. An
-// element that names no address ends it, too: then the last good address counts.
+// origin returns the client, and what the trusted proxies say about its request.
+// Each proxy appends, at the right, the address that it got the request from. So
+// the list is read from the right, and only as far as the proxies are trusted:
+// the client itself may have written the rest. Reading also stops at an element
+// that names no address; then the last address before it is the client's.
 func (p proxies) origin(r *http.Request) (client netip.Addr, said hop) {
 	client = peerOf(r.RemoteAddr)
 	if !p.contain(client) {
@@ -64,21 +64,21 @@ func (p proxies) origin(r *http.Request) (client netip.Addr, said hop) {
 	return client, said
 }
 
-// hop is what one proxy says of the request that it got.
+// hop is what one proxy says about the request that it received.
 type hop struct {
 	element     string     // as it was sent
 	from        netip.Addr // not valid: the proxy does not say
 	host, proto string     // "": the proxy does not say
 }
 
-// maxHops is how many elements count, from the right: no chain of proxies is
-// longer, and a client can send thousands.
+// maxHops is how many elements are read, from the right. No chain of proxies is
+// longer, but a client can send thousands.
 const maxHops = 64
 
-// hopsOf is the way here as the header tells it, the nearest hop first, up to the
-// first element that is malformed. Forwarded counts only without
-// X-Forwarded-For: a proxy that sets one of them passes on what the client sent
-// of the other, and X-Forwarded-For is the one that most proxies set.
+// hopsOf returns the hops that the header names, the nearest first, up to the
+// first malformed element. Forwarded is read only if there is no X-Forwarded-For.
+// A proxy that sets one of the two passes the other on as the client sent it, and
+// most proxies set X-Forwarded-For.
 func hopsOf(h http.Header) []hop {
 	if lines := h[headerXForwardedFor]; lines != nil {
 		return hops(elements(lines, commas), func(element string) (hop, bool) {
@@ -102,8 +102,8 @@ func hops(elements []string, parse func(string) (hop, bool)) (all []hop) {
 
 func commas(line string) iter.Seq[string] { return strings.SplitSeq(line, ",") }
 
-// elements are the last ones of a list in one or more lines, in their order, at
-// most maxHops. Empty ones do not count (RFC 9110, 5.6.1).
+// elements returns the last elements of a list that may have several lines, in
+// order, at most maxHops. Empty elements do not count (RFC 9110, 5.6.1).
 func elements(lines []string, split func(line string) iter.Seq[string]) (last []string) {
 	for _, line := range lines {
 		for element := range split(line) {
@@ -120,8 +120,8 @@ func elements(lines []string, split func(line string) iter.Seq[string]) (last []
 }
 
 // parseNode reads an IP address as proxies write it: with or without a port,
-// IPv6 with or without brackets, all of it in quotes or not. A zone is left out:
-// it means something on one machine only. IPv4 inside IPv6 is IPv4.
+// IPv6 with or without brackets, in quotes or not. A zone is dropped, because it
+// has a meaning on one machine only. An IPv4 address mapped into IPv6 becomes IPv4.
 func parseNode(s string) (netip.Addr, bool) {
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
 		s = s[1 : len(s)-1]
@@ -145,7 +145,7 @@ func parseNode(s string) (netip.Addr, bool) {
 	return a.WithZone("").Unmap(), true
 }
 
-// isPort says whether it is a port's number, or a word that hides it (RFC 7239, 6).
+// isPort reports whether s is a port number, or an obfuscated port (RFC 7239, 6).
 func isPort(s string) bool {
 	if hidden, ok := strings.CutPrefix(s, "_"); ok {
 		return isToken(hidden)

@@ -10,7 +10,7 @@ import (
 
 var someProxies = proxies{netip.MustParsePrefix("10.1.2.3/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10")}
 
-// requestFrom is a request from a peer that says how it came.
+// requestFrom makes a request from a peer, with the headers that name its hops.
 func requestFrom(peer string, header http.Header) *http.Request {
 	r := httptest.NewRequest("GET", "http://shop.example/", nil)
 	r.RemoteAddr = peer
@@ -39,13 +39,13 @@ func TestTheClientIsTheLastOneThatIsNotATrustedProxy(t *testing.T) {
 		{someProxies, "[::ffff:10.0.0.1]:1", []string{"192.0.2.1"}, "192.0.2.1"},
 		{someProxies, "[::ffff:203.0.113.1]:1", []string{"192.0.2.1"}, "203.0.113.1"},
 
-		// Several proxies; what they were sent themselves does not count.
+		// Several proxies. Anything to the left of the nearest untrusted hop does not count.
 		{someProxies, "10.0.0.1:1", []string{"198.51.100.9, 192.0.2.1", "10.0.0.2"}, "192.0.2.1"},
 		{someProxies, "10.0.0.1:1", []string{"198.51.100.9", "192.0.2.1,10.0.0.3", "fd00::2 ,\t10.0.0.2"}, "192.0.2.1"},
 		{someProxies, "10.0.0.1:1", []string{"10.0.0.4, 10.0.0.3"}, "10.0.0.4"},
 		{someProxies, "10.0.0.1:1", []string{", 192.0.2.1,,", " "}, "192.0.2.1"},
 
-		// All the ways to write an address.
+		// Every way to write an address.
 		{someProxies, "10.0.0.1:1", []string{"203.0.113.9:51234"}, "203.0.113.9"},
 		{someProxies, "10.0.0.1:1", []string{"203.0.113.9:51234, 10.0.0.2:80"}, "203.0.113.9"},
 		{someProxies, "10.0.0.1:1", []string{"[2001:db8::1]"}, "2001:db8::1"},
@@ -58,7 +58,7 @@ func TestTheClientIsTheLastOneThatIsNotATrustedProxy(t *testing.T) {
 		{someProxies, "10.0.0.1:1", []string{`"203.0.113.9"`}, "203.0.113.9"},
 		{someProxies, "10.0.0.1:1", []string{`"[2001:db8::1]:443"`}, "2001:db8::1"},
 
-		// What names no address ends it.
+		// An element without an address ends the list.
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.1, nonsense"}, "10.0.0.1"},
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.1, unknown"}, "10.0.0.1"},
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.1, _hidden, 10.0.0.2"}, "10.0.0.2"},
@@ -73,7 +73,7 @@ func TestTheClientIsTheLastOneThatIsNotATrustedProxy(t *testing.T) {
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.256"}, "10.0.0.1"},
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.1 192.0.2.2"}, "10.0.0.1"},
 
-		// Only so many count.
+		// Only the last maxHops elements count.
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.1" + strings.Repeat(",10.0.0.2", maxHops-1)}, "192.0.2.1"},
 		{someProxies, "10.0.0.1:1", []string{"192.0.2.1" + strings.Repeat(",10.0.0.2", maxHops)}, "10.0.0.2"},
 		{someProxies, "10.0.0.1:1", []string{strings.Repeat("192.0.2.1,", 5*maxHops) + "192.0.2.2"}, "192.0.2.2"},
@@ -122,7 +122,7 @@ func TestForwardedNamesTheClientToo(t *testing.T) {
 		{[]string{`for="192.0.2.1`}, "10.0.0.1"},
 		{[]string{`for="192.0.2.1\`}, "10.0.0.1"},
 		{[]string{`for=192.0.2.1;host=a b`}, "10.0.0.1"},
-		// What the client has left open swallows no line that a proxy adds.
+		// A quote that the client left open does not swallow a line that a proxy adds.
 		{[]string{`for="198.51.100.9`, "for=192.0.2.1"}, "192.0.2.1"},
 		{[]string{`for=192.0.2.1` + strings.Repeat(",for=10.0.0.2", maxHops)}, "10.0.0.2"},
 	} {
@@ -133,7 +133,7 @@ func TestForwardedNamesTheClientToo(t *testing.T) {
 		if got := someProxies.clientIP(requestFrom("203.0.113.1:1", header)); got != "203.0.113.1" {
 			t.Errorf("Forwarded %.100q from an untrusted peer: %s", test.forwarded, got)
 		}
-		// A proxy that sets the other passes this one on as it was sent.
+		// A proxy that sets X-Forwarded-For passes Forwarded on as it was sent.
 		header["X-Forwarded-For"] = []string{"203.0.113.7"}
 		if got := someProxies.clientIP(requestFrom("10.0.0.1:1", header)); got != "203.0.113.7" {
 			t.Errorf("Forwarded %.100q beside X-Forwarded-For: %s", test.forwarded, got)

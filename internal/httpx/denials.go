@@ -8,19 +8,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// Why a request is denied, as the metric has it.
+// The reasons for which a request is denied, as the metric names them.
 const (
-	denialMissing = "missing" // it has no token
-	denialInvalid = "invalid" // its token is none of ours
-	denialRole    = "role"    // its token's role does not suffice
+	denialMissing = "missing" // there is no token
+	denialInvalid = "invalid" // its token is not one of ours
+	denialRole    = "role"    // its token's role is too low
 )
 
 var denialReasons = []string{denialMissing, denialInvalid, denialRole}
 
-// denials bounds the log of requests that are denied. Anybody can send those, and
-// however many come, the log must neither fill the disk nor hide one kind behind
-// another: a role that does not suffice is an insider. The zero value is ready
-// for use.
+// denials bounds the log lines about denied requests. Anybody can send such
+// requests, so a flood of them must not fill the disk. Each reason has a limiter
+// of its own, so that a flood of one kind does not hide another: a role that is
+// too low means an insider. The zero value is ready for use.
 type denials struct{ missing, invalid, role limiter }
 
 func (d *denials) limiter(reason string) *limiter {
@@ -33,8 +33,8 @@ func (d *denials) limiter(reason string) *limiter {
 	return &d.role
 }
 
-// denied counts a request that is denied and logs it, at a bounded rate. That line
-// stands for the one that each request gets.
+// denied counts a denied request, and logs it at a bounded rate. That line
+// replaces the one that every other request gets.
 func (s *Server) denied(c echo.Context, p *problem) {
 	c.Set(quietKey, true)
 	reason := denialRole
@@ -56,7 +56,7 @@ func (s *Server) denied(c echo.Context, p *problem) {
 		zap.String("detail", p.Detail), zap.Int("suppressed", suppressed), logRequestID(c))
 }
 
-// A limiter allows this many at once, and then one in each interval.
+// A limiter allows limiterBurst events at once, and then one in each interval.
 const (
 	limiterBurst    = 10
 	limiterInterval = time.Second
@@ -65,12 +65,12 @@ const (
 // limiter is a token bucket. The zero value is full.
 type limiter struct {
 	mu         sync.Mutex
-	full       time.Time // when it will be full again
-	suppressed int       // since the last one that was allowed
+	full       time.Time // when the bucket will be full again
+	suppressed int       // since the last event that was allowed
 }
 
-// allow says whether one more is allowed now, and if so, how many were not since
-// the last that was.
+// allow reports whether one more event is allowed now. If so, suppressed is the
+// number of events that were not allowed since the last one that was.
 func (l *limiter) allow(now time.Time) (suppressed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 func TestALimiterAllowsABurstAndThenOneInEachInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l limiter
-		// flood tries often in a while, and returns what each line that was allowed
-		// says of those that were not.
+		// flood makes many attempts in a given time. For each allowed one it returns
+		// how many were suppressed before it.
 		flood := func(times int, while time.Duration) (suppressed []int) {
 			for range times {
 				if n, ok := l.allow(time.Now()); ok {
@@ -45,7 +45,7 @@ func TestALimiterAllowsABurstAndThenOneInEachInterval(t *testing.T) {
 	})
 }
 
-// lines is a log as it is written by a pod.
+// lines is a log in the form in which a pod writes it.
 type lines struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -90,11 +90,11 @@ func TestTheLogOfDeniedRequestsIsBounded(t *testing.T) {
 			t.Errorf("%d lines about %s tokens in %v", n, reason, took)
 		}
 	}
-	if n := len(log.String()); n > bound*(1+int(took/patience)) { // a slow machine gives more time for lines
+	if n := len(log.String()); n > bound*(1+int(took/patience)) { // on a slow machine there is more time to write lines
 		t.Errorf("%d bytes of log in %v for %d requests that were denied:\n%.2000s", n, took, many, log.String())
 	}
 
-	// A role that does not suffice is not hidden behind them.
+	// The flood does not hide the denial of a role that is too low.
 	s.do(t, request{method: "DELETE", path: "/api/v1/admin/settings/maintenance_mode", token: operatorToken}).wantProblem(t, 403, "forbidden")
 	if got := log.String(); !strings.Contains(got, `"reason":"role","status":403,"caller":"otto"`) {
 		t.Errorf("the log lacks the denial by role: %s", got)
@@ -127,7 +127,7 @@ func TestADeniedRequestHasOneLineInTheLog(t *testing.T) {
 	}
 }
 
-// What the platform denies is no affair of ours, and is logged as any request.
+// If the platform itself denies a request, it is logged like any other request.
 func TestWhatTheUpstreamDeniesIsLoggedAsARequest(t *testing.T) {
 	address, _ := upstream(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	s := serve(t, func(c *Config) { c.Upstream = address })

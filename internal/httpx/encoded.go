@@ -14,28 +14,28 @@ import (
 	"platform-settings/settings"
 )
 
-// encodings keeps the JSON of the newest snapshot that somebody has asked for.
-// Each setting is encoded once, whoever asks and however often the others
-// change, and its bytes are shared by all answers that hold it. So readers that
-// stop reading pin one copy between them. The zero value is ready for use.
+// encodings keeps the JSON of the newest snapshot that was asked for. A setting is
+// encoded once, and again only when it changes. All answers that contain it share
+// its bytes, so readers that stop reading pin one copy between them. The zero
+// value is ready for use.
 type encodings struct {
-	mu     sync.Mutex // not held while anything is encoded
+	mu     sync.Mutex // never held during encoding
 	newest *encoding
 }
 
-// of is the encoding of the current snapshot.
+// of returns the encoding of the current snapshot.
 func (e *encodings) of(current func() *settings.Snapshot) *encoding {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	snapshot := current() // under the lock, so that an older one never replaces a newer
+	snapshot := current() // under the lock, so that an older snapshot never replaces a newer one
 	if e.newest == nil || e.newest.snapshot != snapshot {
 		e.newest = newEncoding(snapshot, e.newest)
 	}
 	return e.newest
 }
 
-// encoding is the JSON of one snapshot. An answer takes from it only the bytes
-// that it sends: it must not keep the snapshot alive.
+// encoding is the JSON of one snapshot. An answer refers only to the bytes that it
+// sends, so that a slow reader does not keep the whole snapshot alive.
 type encoding struct {
 	snapshot    *settings.Snapshot
 	rows        []encodedRow // ordered by key
@@ -47,9 +47,9 @@ type encodedRow struct {
 	json    *encodedSetting
 }
 
-// newEncoding takes over what has not changed since the one before, which may be
-// nil. A full read of the table makes every setting anew, so what counts is what
-// they hold.
+// newEncoding reuses the bytes of the settings that have not changed since the
+// encoding before, which may be nil. It compares the settings by content, because
+// a full read of the table allocates each of them anew.
 func newEncoding(snapshot *settings.Snapshot, before *encoding) *encoding {
 	e := &encoding{snapshot: snapshot}
 	for _, setting := range snapshot.All() {
@@ -66,7 +66,7 @@ func newEncoding(snapshot *settings.Snapshot, before *encoding) *encoding {
 	return e
 }
 
-// row finds a setting's; nil if there is none.
+// row finds a setting's row; nil if there is none.
 func (e *encoding) row(key string) *encodedRow {
 	if e == nil {
 		return nil
@@ -78,7 +78,7 @@ func (e *encoding) row(key string) *encodedRow {
 	return &e.rows[i]
 }
 
-// list is all settings, or the public ones, in pieces.
+// list returns the JSON of all settings, or of the public ones only, in pieces.
 func (e *encoding) list(private bool) ([][]byte, error) {
 	head := `{"revision":` + strconv.FormatInt(int64(e.snapshot.Revision()), 10) + `,"settings":[`
 	pieces, first := [][]byte{[]byte(head)}, 1
@@ -96,7 +96,7 @@ func (e *encoding) list(private bool) ([][]byte, error) {
 	return append(pieces, []byte("]}\n")), nil
 }
 
-// alone is one setting by itself.
+// alone returns the JSON of one setting as an answer of its own.
 func (r *encodedRow) alone() ([][]byte, error) {
 	b, err := r.json.of(r.setting)
 	if err != nil {
@@ -105,9 +105,9 @@ func (r *encodedRow) alone() ([][]byte, error) {
 	return [][]byte{b[1:]}, nil
 }
 
-// encodedSetting is a setting's JSON between a comma and a newline: the list
-// takes it with the first and without the last, an answer of its own the other
-// way round.
+// encodedSetting is a setting's JSON between a comma and a newline. The list uses
+// it with the comma and without the newline, an answer of its own the other way
+// round.
 type encodedSetting struct {
 	once  sync.Once
 	bytes []byte
@@ -120,15 +120,15 @@ func (e *encodedSetting) of(s *settings.Setting) ([]byte, error) {
 		if w, e.err = s.Wire(); e.err == nil {
 			var b []byte
 			b, e.err = encodeJSON([]byte{','}, w)
-			e.bytes = bytes.Clone(b) // the buffer is up to twice as large
+			e.bytes = bytes.Clone(b) // because the buffer may be twice as large
 		}
 	})
 	return e.bytes, e.err
 }
 
-// encodedStatus keeps the JSON of the public status, which changes only with the
-// snapshot and with the window's beginning and end. The zero value is ready for
-// use.
+// encodedStatus keeps the JSON of the public maintenance status. That changes only
+// with the snapshot, and when the window begins or ends. The zero value is ready
+// for use.
 type encodedStatus struct {
 	mu       sync.Mutex
 	of       *settings.Maintenance
@@ -136,11 +136,11 @@ type encodedStatus struct {
 	bytes    []byte
 }
 
-// at is the status at now.
+// at returns the status as of now.
 func (e *encodedStatus) at(now time.Time, current func() *settings.Maintenance) ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := current() // under the lock, so that an older one never replaces a newer
+	m := current() // under the lock, so that an older state never replaces a newer one
 	if inWindow := m.InWindow(now); e.of != m || e.inWindow != inWindow {
 		b, err := encodeJSON(nil, maintenanceOf(m, now))
 		if err != nil {

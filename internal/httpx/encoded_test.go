@@ -14,7 +14,7 @@ import (
 	"platform-settings/settings"
 )
 
-// wanted is a value's JSON, made anew.
+// wanted encodes a value anew.
 func wanted(t *testing.T, v any) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -82,11 +82,11 @@ func TestSharedAnswersAreWhatEncodingThemAnewGives(t *testing.T) {
 
 func TestASettingIsEncodedOnceForAllReadersAndSnapshots(t *testing.T) {
 	s := serve(t, nil)
-	large, _ := json.Marshal(strings.Repeat("x", settings.MaxValueBytes)) // so that every commit is a full read
+	large, _ := json.Marshal(strings.Repeat("x", settings.MaxValueBytes)) // too large for a notification, so every commit leads to a full read
 	for _, key := range []string{"a", "b", "c"} {
 		s.put(t, "settings/"+key, fmt.Sprintf(`{"kind":"text","value":%s,"public":%t}`, large, key != "c"))
 	}
-	// where is where each setting's bytes are, by key.
+	// where returns the address of each setting's bytes, by key.
 	where := func(private bool) map[string]*byte {
 		e := s.encoded.of(s.engine.Current)
 		list, at := e.public, map[string]*byte{}

@@ -15,14 +15,14 @@ import (
 	"platform-settings/settings"
 )
 
-// problemType is a kind of problem that callers can tell by its stable slug.
+// problemType is a kind of problem. Callers recognise it by its stable slug.
 type problemType struct {
 	status      int
 	slug, title string
 }
 
-// statusCallerLeft is nginx's, for the log and the metrics: hardly anybody is
-// there to be told.
+// statusCallerLeft comes from nginx. It is for the log and the metrics, because
+// usually nobody is left to read the answer.
 const statusCallerLeft = 499
 
 // The problem types. A slug never changes its meaning.
@@ -34,21 +34,21 @@ var (
 	badPrecondition     = problemType{http.StatusBadRequest, "bad-precondition", "The precondition cannot be used"}
 	tokenInURL          = problemType{http.StatusBadRequest, "token-in-url", "The address holds a token"}
 	unauthorized        = problemType{http.StatusUnauthorized, "unauthorized", "A valid token is needed"}
-	forbidden           = problemType{http.StatusForbidden, "forbidden", "The token's role does not suffice"}
+	forbidden           = problemType{http.StatusForbidden, "forbidden", "The token's role is too low"}
 	notFound            = problemType{http.StatusNotFound, "not-found", "There is nothing here"}
 	noSuchSetting       = problemType{http.StatusNotFound, "no-such-setting", "There is no such setting"}
 	adminDisabled       = problemType{http.StatusNotFound, "admin-disabled", "The admin API is off"}
-	methodNotAllowed    = problemType{http.StatusMethodNotAllowed, "method-not-allowed", "The path does not take this method"}
-	bodyTimeout         = problemType{http.StatusRequestTimeout, "body-timeout", "The body came too slowly"}
+	methodNotAllowed    = problemType{http.StatusMethodNotAllowed, "method-not-allowed", "The path does not allow this method"}
+	bodyTimeout         = problemType{http.StatusRequestTimeout, "body-timeout", "The body arrived too slowly"}
 	kindMismatch        = problemType{http.StatusConflict, "kind-mismatch", "The setting is of another kind"}
 	preconditionFailed  = problemType{http.StatusPreconditionFailed, "precondition-failed", "The precondition does not hold"}
 	bodyTooLarge        = problemType{http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large"}
 	unsupportedMedia    = problemType{http.StatusUnsupportedMediaType, "unsupported-media-type", "The body is not JSON"}
 	invalidField        = problemType{http.StatusUnprocessableEntity, "invalid-field", "A field breaks a rule"}
 	noSuchRevision      = problemType{http.StatusUnprocessableEntity, "no-such-revision", "There is no such revision yet"}
-	tooManyWaits        = problemType{http.StatusTooManyRequests, "too-many-waits", "Too many are waiting"}
+	tooManyWaits        = problemType{http.StatusTooManyRequests, "too-many-waits", "Too many requests are waiting"}
 	callerLeft          = problemType{statusCallerLeft, "caller-left", "The caller went away"}
-	internalError       = problemType{http.StatusInternalServerError, "internal", "Something went wrong in here"}
+	internalError       = problemType{http.StatusInternalServerError, "internal", "An internal error occurred"}
 	upstreamUnreachable = problemType{http.StatusBadGateway, "upstream-unreachable", "The platform did not answer"}
 	underMaintenance    = problemType{http.StatusServiceUnavailable, "maintenance", "Under maintenance"}
 	staleSettings       = problemType{http.StatusServiceUnavailable, "stale", "This pod may be out of date"}
@@ -63,7 +63,7 @@ var (
 
 func (t problemType) urn() string { return "urn:platform-settings:problem:" + t.slug }
 
-// because makes a problem of the type. The detail says what is wrong and what to
+// because makes a problem of this type. The detail says what is wrong, and what to
 // do about it.
 func (t problemType) because(detail string, args ...any) *problem {
 	return &problem{
@@ -74,7 +74,7 @@ func (t problemType) because(detail string, args ...any) *problem {
 	}
 }
 
-// problem is an error as it is told to callers (RFC 9457).
+// problem is an error in the form that callers get (RFC 9457).
 type problem struct {
 	Type     string `json:"type"`
 	Title    string `json:"title"`
@@ -82,14 +82,14 @@ type problem struct {
 	Detail   string `json:"detail"`
 	Instance string `json:"instance"`
 
-	// What the caller needs to mend it, by type.
+	// Details that help the caller to correct the request. Each type sets its own.
 	Field           string             `json:"field,omitempty"`
 	KnownFields     []string           `json:"known_fields,omitempty"`
 	RequiredRole    string             `json:"required_role,omitempty"`
 	Revision        settings.Revision  `json:"revision,omitempty"`
 	CurrentRevision *settings.Revision `json:"current_revision,omitempty"` // 0: there is no such setting
 	Until           *time.Time         `json:"until,omitempty"`
-	RetryAfter      int64              `json:"retry_after,omitempty"` // seconds; the header says the same
+	RetryAfter      int64              `json:"retry_after,omitempty"` // seconds; the same as in the header Retry-After
 
 	cause error // for the log only
 }
@@ -100,8 +100,9 @@ func (p *problem) is(t problemType) bool { return p.Type == t.urn() }
 
 func invalid(field, why string) error { return &settings.InvalidError{Field: field, Why: why} }
 
-// problemOf is the one table from errors to problems. The specific comes before
-// the general: a commit whose outcome is unknown wraps what the driver said.
+// problemOf is the only table from errors to problems. Specific errors come before
+// general ones, because they may wrap them: ErrOutcomeUnknown wraps the driver's
+// error.
 func problemOf(err error) *problem {
 	var (
 		p           *problem
@@ -114,10 +115,10 @@ func problemOf(err error) *problem {
 	switch {
 	case errors.As(err, &p):
 	case errors.As(err, &unconfirmed):
-		p = notInForce.because("The change is committed as revision %d and stands, but this pod could not confirm in time that it has it in force. Do not repeat it; look at /readyz, and read the setting again.", unconfirmed.Revision)
+		p = notInForce.because("The change is committed as revision %d, but this pod could not confirm in time that it is in force here. Do not repeat the change; check /readyz, and read the setting again.", unconfirmed.Revision)
 		p.Revision, p.cause = unconfirmed.Revision, err
 	case errors.Is(err, settings.ErrOutcomeUnknown):
-		p = outcomeUnknown.because("The connection to the database was lost during COMMIT: the change may stand or not. Read it again, or repeat the request; it is safe to make the change twice.")
+		p = outcomeUnknown.because("The connection to the database was lost during COMMIT: the change may or may not have been committed. Read it again, or repeat the request; making the same change twice is safe.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.As(err, &wrong):
 		p = invalidField.because("%q %s.", wrong.Field, wrong.Why)
@@ -125,24 +126,24 @@ func problemOf(err error) *problem {
 	case errors.As(err, &kind):
 		p = kindMismatch.because("%q is of kind %s, not %s, and a setting's kind never changes. Send a value of its kind, or delete the setting first.", kind.Key, kind.Have, kind.Want)
 	case errors.As(err, &conflict):
-		p = preconditionFailed.because("%q stands at revision %d, which is not what If-Match or If-None-Match asks for. Read it again, and decide anew.", conflict.Key, conflict.Have)
+		p = preconditionFailed.because("%q is at revision %d, which does not satisfy If-Match or If-None-Match. Read it again, and decide whether you still want the change.", conflict.Key, conflict.Have)
 		if conflict.Have == 0 {
-			p.Detail = fmt.Sprintf("%q does not exist, and If-Match asks that it does. To create it, leave If-Match out.", conflict.Key)
+			p.Detail = fmt.Sprintf("%q does not exist, but If-Match requires that it does. To create it, leave out If-Match.", conflict.Key)
 		}
 		p.CurrentRevision = &conflict.Have
 	case errors.As(err, &missing):
-		p = noSuchRevision.because("There is no revision %d yet: the last one is %d. Ask about one that a write has answered with, or leave the revision out for the last one.", missing.Want, missing.Head)
+		p = noSuchRevision.because("There is no revision %d yet: the last one is %d. Ask for a revision that a write has returned, or leave it out to ask for the last one.", missing.Want, missing.Head)
 		p.CurrentRevision = &missing.Head
 	case errors.Is(err, settings.ErrFleetUnknown):
-		p = fleetUnknown.because("This pod cannot say which pods have it in force: the register of pods cannot be read, this pod cannot write to it, or the triggers are off. Try again; /readyz and the log say what is wrong.")
+		p = fleetUnknown.because("This pod cannot say which pods have the revision in force: the register of pods cannot be read, this pod cannot write to it, or the triggers are off. Try again; /readyz and the log say what is wrong.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, settings.ErrNotFound):
 		p = noSuchSetting.because("No setting has this key. GET /api/v1/settings with a token lists them all.")
 	case errors.Is(err, settings.ErrMayNotCreate):
-		p = forbidden.because("The setting does not exist, and creating one takes the role %s. Check the key, or use a token of that role.", administrator)
+		p = forbidden.because("The setting does not exist, and creating it requires the role %s. Check the key, or use a token of that role.", administrator)
 		p.RequiredRole = administrator.String()
 	case errors.Is(err, settings.ErrTriggersOff):
-		p = triggersOff.because("The triggers of platform_settings are off, so the change would have no revision and no pod would hear of it; nothing was changed. Turn them on: /readyz says which, and the operations manual how. In an emergency plain SQL still works, and the poll brings it within a TTL.")
+		p = triggersOff.because("The triggers of platform_settings are off. The change would have had no revision, and no pod would have been notified, so nothing was changed. Turn the triggers on: /readyz names them, and the operations manual says how. In an emergency plain SQL still works; every pod's poll finds the change within a TTL.")
 		p.cause = err
 	case errors.Is(err, settings.ErrLocked):
 		p = settingLocked.because("Another transaction holds the setting's row or its table, so nothing was changed. Try again; to find who holds it: SELECT pid, usename, state, query, pg_blocking_pids(pid) FROM pg_stat_activity.")
@@ -151,15 +152,15 @@ func problemOf(err error) *problem {
 		p = databaseUnavailable.because("The database could not be reached, did not answer in time, or refused this pod, so nothing was changed. Try again; /readyz and the log say what is wrong.")
 		p.RetryAfter, p.cause = 1, err
 	case errors.Is(err, echo.ErrNotFound):
-		p = notFound.because("There is nothing at this path. Check its spelling, and that it has no slash at its end.")
+		p = notFound.because("There is nothing at this path. Check its spelling, and remove any trailing slash.")
 	default:
-		p = internalError.because("The fault is on this side. Tell the operators the request id, which is in the header X-Request-ID; the log has the cause.")
+		p = internalError.because("The fault is in this service. Give the operators the request ID from the header X-Request-ID; the log has the cause.")
 		p.cause = err
 	}
 	return p
 }
 
-// fail answers an error. It is Echo's error handler, and the only one.
+// fail answers with the problem that an error becomes. It is Echo's only error handler.
 func (s *Server) fail(err error, c echo.Context) {
 	if c.Response().Committed { // most likely the caller has gone
 		s.log.Debug("an answer was cut short", zap.Error(err), logRequestID(c))

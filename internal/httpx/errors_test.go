@@ -14,7 +14,7 @@ import (
 	"platform-settings/settings"
 )
 
-// What the engine says, wrapped as it wraps it.
+// The engine's errors, wrapped in the way in which the engine wraps them.
 func TestErrorsBecomeProblems(t *testing.T) {
 	s := serveOn(t, newEngine(t), nil)
 	driver := errors.New("driver: secret detail")
@@ -23,7 +23,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		status  int
 		slug    string
 		members map[string]any
-		logged  string // its level; "" for not at all
+		logged  string // the log level; "": not logged
 	}{
 		{&settings.InvalidError{Field: "value", Why: "must be true or false"}, 422, "invalid-field", map[string]any{"field": "value"}, ""},
 		{&settings.KindError{Key: "k", Have: settings.KindBool, Want: settings.KindInt}, 409, "kind-mismatch", nil, ""},
@@ -96,7 +96,7 @@ func TestBeforeTheFirstSnapshotReadingSettingsIs503(t *testing.T) {
 	}
 	s.do(t, request{method: "PUT", path: "/api/v1/admin/settings/a", token: adminToken, body: `{"value":1}`}).wantProblem(t, 503, "no-snapshot")
 	s.get(t, "/api/v1/settings", wrongToken).wantProblem(t, 401, "unauthorized")
-	// The gate and its public status go by what the pod knows so far.
+	// The gate and the public status work with what the pod knows so far.
 	for _, path := range []string{"/", "/gate", "/api/v1/maintenance"} {
 		if a := s.get(t, path, ""); a.status != http.StatusOK {
 			t.Errorf("%s: %d", path, a.status)

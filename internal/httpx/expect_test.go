@@ -12,14 +12,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// net/http refuses an expectation that it does not know before any of our code
-// runs, and then waits for the body. That must end, too.
+// net/http refuses an unknown expectation before any of our code runs, and then
+// waits for the body. That wait must end, too.
 func TestAnExpectationThatNobodyKnowsHoldsNoConnection(t *testing.T) {
 	engine := newEngine(t)
 	runEngine(t, engine)
 	for _, head := range []string{"Content-Length: 1000", "Transfer-Encoding: chunked"} {
 		synctest.Test(t, func(t *testing.T) {
-			defer time.Sleep(time.Hour) // in which all that was begun ends
+			defer time.Sleep(time.Hour) // gives everything that was started the time to end
 			s, err := New(Config{Engine: engine, Registry: prometheus.NewRegistry()})
 			if err != nil {
 				t.Fatal(err)

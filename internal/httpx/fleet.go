@@ -22,7 +22,7 @@ func fleetOf(f settings.Fleet, err error) wire.Fleet {
 		Pods: []wire.Pod{}, Behind: f.Named(settings.PodBehind), Lost: f.Named(settings.PodLost),
 	}
 	if err != nil {
-		answer.Unknown = "This pod cannot say which pods have it in force; its log and /readyz have the cause."
+		answer.Unknown = "This pod cannot say which pods have the revision in force; its log and /readyz give the cause."
 	}
 	for _, p := range f.Pods {
 		answer.Pods = append(answer.Pods, wire.Pod{
@@ -34,8 +34,9 @@ func fleetOf(f settings.Fleet, err error) wire.Fleet {
 	return answer
 }
 
-// fleet reports who has a revision in force, ?revision=N, or the last one; with
-// Prefer: wait, once each pod has it or the wait is over.
+// fleet reports which pods have a revision in force: the one in ?revision=N, else
+// the last one. With Prefer: wait, it answers once every pod has it or the wait is
+// over.
 func (s *Server) fleet(c echo.Context) error {
 	var revision settings.Revision
 	if text := c.QueryParam("revision"); text != "" {
@@ -66,10 +67,11 @@ func (s *Server) fleet(c echo.Context) error {
 	return sendJSON(c, http.StatusOK, typeJSON, fleetOf(f, nil))
 }
 
-// answerWrite answers a write that is committed, with which pods have it in force:
-// at once, or if the caller prefers to wait, when the fleet has it or the wait is
-// over. 202 says that some pod may still be serving the old state, or that nobody
-// waited to find out. Whatever the report, the write is not refused.
+// answerWrite answers a committed write, and reports which pods have it in force.
+// It answers at once, or if the caller prefers to wait, when the whole fleet has it
+// or the wait is over. 202 says that some pod may still be serving the old state,
+// or that there was no room to wait. The write is committed, so no report makes
+// the answer an error.
 func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revision, answer wire.Written) error {
 	wait, asked := c.Get(waitKey).(time.Duration)
 	crowded := false
@@ -95,23 +97,23 @@ func (s *Server) answerWrite(c echo.Context, status int, revision settings.Revis
 	return sendJSON(c, status, typeJSON, answer)
 }
 
-// noteOf says in words what a write's answer is not to leave to be guessed.
+// noteOf explains in words whatever a caller could misunderstand in a write's answer.
 func noteOf(revision settings.Revision, fleet wire.Fleet, err error, asked, crowded bool) string {
-	stands := fmt.Sprintf("The change is committed as revision %d and stands. ", revision)
+	committed := fmt.Sprintf("The change is committed as revision %d. ", revision)
 	lost, ok := errors.AsType[*settings.NoSuchRevisionError](err)
 	switch {
 	case ok:
 		return fmt.Sprintf("The change was committed as revision %d, but the database's last one is %d now: a failover may have lost the change. Read it again.", revision, lost.Head)
 	case crowded:
-		return stands + fmt.Sprintf("It was not waited for: %d writes wait on this pod already. GET /api/v1/admin/fleet?revision=%d says which pods have it in force.", maxWriteWaits, revision)
+		return committed + fmt.Sprintf("This answer did not wait for the fleet, because %d writes are waiting on this pod already. GET /api/v1/admin/fleet?revision=%d reports which pods have it in force.", maxWriteWaits, revision)
 	case asked && !fleet.Converged:
-		return stands + stragglers(fleet)
+		return committed + stragglers(fleet)
 	}
 	return ""
 }
 
-// awaitFleet ends with the wait, when the caller goes away, and when the pod
-// stops: the drain is shorter than a wait may be.
+// awaitFleet returns at the latest when the wait is over, when the caller goes
+// away, or when the pod begins to drain, because a wait may be longer than a drain.
 func (s *Server) awaitFleet(c echo.Context, report func(context.Context, settings.Revision) (settings.Fleet, error),
 	revision settings.Revision, wait time.Duration,
 ) (settings.Fleet, error) {
@@ -128,19 +130,19 @@ func (s *Server) awaitFleet(c echo.Context, report func(context.Context, setting
 	return report(ctx, revision)
 }
 
-// waited tells the caller that the wait was long enough.
+// waited tells the caller that its preference to wait was honoured.
 func waited(c echo.Context, wait time.Duration) {
 	c.Response().Header().Set(headerPreferenceApplied, fmt.Sprintf("wait=%d", int(wait.Seconds())))
 }
 
-// stragglers says in words who may still be serving the old state.
+// stragglers says in words which pods may still be serving the old state.
 func stragglers(f wire.Fleet) string {
 	var words []string
 	if f.Unknown != "" {
 		words = append(words, f.Unknown)
 	}
 	if len(f.Behind) > 0 {
-		words = append(words, "Not in force, as far as is known, on: "+strings.Join(f.Behind, ", ")+".")
+		words = append(words, "As far as this pod knows, not yet in force on: "+strings.Join(f.Behind, ", ")+".")
 	}
 	var lost []string
 	for _, p := range f.Pods {
@@ -149,7 +151,7 @@ func stragglers(f wire.Fleet) string {
 		}
 	}
 	if len(lost) > 0 {
-		words = append(words, "Lost, so gone or perhaps still serving the old state: "+strings.Join(lost, ", ")+".")
+		words = append(words, "Lost (gone, or possibly still serving the old state): "+strings.Join(lost, ", ")+".")
 	}
 	return strings.Join(words, " ")
 }

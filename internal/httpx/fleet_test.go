@@ -14,8 +14,8 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// withStranger is a pod on a database where another one is registered, which no
-// process stands behind.
+// withStranger serves a pod on a database in which another pod is registered that
+// has no process.
 func withStranger(t *testing.T) (*service, *pgx.Conn) {
 	t.Helper()
 	database := pgtest.Database(t)
@@ -26,7 +26,7 @@ func withStranger(t *testing.T) (*service, *pgx.Conn) {
 	return serveOn(t, engine, nil), conn
 }
 
-// acknowledge has the other pod say that it has a revision.
+// acknowledge makes the other pod acknowledge a revision.
 func acknowledge(t *testing.T, conn *pgx.Conn, r settings.Revision) {
 	t.Helper()
 	pgtest.Exec(t, conn, `SELECT settings_acknowledge(instance, $1, 'database', 'live') FROM settings_members WHERE pod = 'pod-2'`, r)
@@ -51,7 +51,7 @@ func TestAWriteThatWaitsAnswersWhenTheWholeFleetHasIt(t *testing.T) {
 		r.header = wait("60")
 		answered := make(chan answer)
 		go func() { answered <- s.do(t, r) }()
-		// Committed, and in force here: only the other pod is missing.
+		// The change is committed and in force here. Only the other pod is missing.
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if err := s.engine.Await(ctx, revision); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestAWriteWhoseWaitEndsNamesWhoHasItNot(t *testing.T) {
 	if diff := cmp.Diff([]any{"pod-2"}, fleet["behind"]); fleet["converged"] != false || diff != "" {
 		t.Errorf("%v", fleet)
 	}
-	if note := body["note"].(string); !strings.Contains(note, "revision 2 and stands") || !strings.Contains(note, "pod-2") {
+	if note := body["note"].(string); !strings.Contains(note, "committed as revision 2") || !strings.Contains(note, "pod-2") {
 		t.Errorf("note: %q", note)
 	}
 	if !s.engine.Maintenance().Enabled {
@@ -177,7 +177,7 @@ func TestTheFleetIsReported(t *testing.T) {
 	s.get(t, "/api/v1/admin/fleet", "").wantProblem(t, 401, "unauthorized")
 }
 
-// An unknown fleet is never a converged one, and no reason to refuse a write.
+// An unknown fleet is never reported as converged, and a write is not refused because of it.
 func TestWhereTheRegisterIsGoneTheFleetIsUnknown(t *testing.T) {
 	s, conn := withStranger(t)
 	pgtest.Exec(t, conn, `DROP TABLE settings_pods CASCADE`)

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// forwardedHops is the way here as the header Forwarded tells it (RFC 7239), like
-// [hopsOf]. Each line is read by itself: a quote that a client has left open must
-// not swallow the line that a proxy has added.
+// forwardedHops returns the hops that the header Forwarded names (RFC 7239), like
+// [hopsOf]. Each line is read by itself: a quote that a client left open must not
+// swallow the line that a proxy has added.
 func forwardedHops(h http.Header) []hop {
 	quoted := func(line string) iter.Seq[string] { return splitQuoted(line, ',') }
 	return hops(elements(h[headerForwarded], quoted), parseForwarded)
 }
 
 // parseForwarded reads one element of Forwarded: for=…;host=…;proto=…;by=… in
-// any order. ok is false if it does not follow the grammar, save that a value
-// with a colon or brackets may lack its quotes, as many proxies send it.
+// any order. ok is false if the element does not follow the grammar, with one
+// exception: many proxies send values with a colon or brackets without quotes.
 func parseForwarded(element string) (h hop, ok bool) {
 	h.element = element
 	seen := map[string]bool{}
@@ -30,7 +30,7 @@ func parseForwarded(element string) (h hop, ok bool) {
 			return hop{}, false
 		}
 		name = strings.ToLower(name)
-		if seen[name] { // which of them counts is anybody's guess
+		if seen[name] { // proxies disagree on which of them counts
 			return hop{}, false
 		}
 		seen[name] = true
@@ -51,15 +51,15 @@ func parseForwarded(element string) (h hop, ok bool) {
 	return h, true
 }
 
-// isObfuscated says whether a node is one that its proxy gave a name of its own
-// (RFC 7239, 6.3), with or without a port.
+// isObfuscated reports whether a proxy replaced the node's address by an identifier
+// of its own (RFC 7239, 6.3), with or without a port.
 func isObfuscated(node string) bool {
 	name, port, hasPort := strings.Cut(node, ":")
 	name, ok := strings.CutPrefix(name, "_")
 	return ok && isToken(name) && (!hasPort || isPort(port))
 }
 
-// unquote reads a value: a token, or a quoted string.
+// unquote reads a value, which is a token or a quoted string.
 func unquote(s string) (value string, ok bool) {
 	rest, quoted := strings.CutPrefix(s, `"`)
 	if !quoted {
@@ -80,7 +80,7 @@ func unquote(s string) (value string, ok bool) {
 	return "", false
 }
 
-// quote writes a value: as a token if it is one, else as a quoted string.
+// quote writes a value: as a token if possible, else as a quoted string.
 func quote(value string) string {
 	if isToken(value) {
 		return value
@@ -90,10 +90,10 @@ func quote(value string) string {
 
 var quoteEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// isToken says whether it is one (RFC 9110, 5.6.2).
+// isToken reports whether s is a token (RFC 9110, 5.6.2).
 func isToken(s string) bool { return isTokenOr(s, "") }
 
-// isTokenOr says the same where some other characters may stand, too.
+// isTokenOr does the same, but allows some other characters too.
 func isTokenOr(s, others string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
@@ -101,7 +101,7 @@ func isTokenOr(s, others string) bool {
 	})
 }
 
-// nodeOf is an address as Forwarded has it.
+// nodeOf writes an address in the form that Forwarded uses.
 func nodeOf(a netip.Addr) string {
 	switch {
 	case !a.IsValid():

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// frames is a caller that writes HTTP/2 by hand (RFC 9113), to send what no
-// client would.
+// frames is a caller that writes HTTP/2 frames by hand (RFC 9113), so that it can
+// send requests that no client would.
 type frames struct {
 	net.Conn
 	stream uint32
@@ -33,7 +33,7 @@ func (s *secure) frames(t *testing.T) *frames {
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	f := &frames{Conn: conn, stream: 1}
 	fmt.Fprint(f, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-	f.write(frameSettings, 0, 0, []byte{0, 1, 0, 0, 0, 0}) // a header table of no size, so that every field is written out
+	f.write(frameSettings, 0, 0, []byte{0, 1, 0, 0, 0, 0}) // no header table, so that every field is written out
 	return f
 }
 
@@ -43,15 +43,15 @@ func (f *frames) write(kind, flags byte, stream uint32, payload []byte) {
 	_, _ = f.Write(append(head, payload...))
 }
 
-// ask sends a request of header fields, "name value" each, and returns the
-// answer's status, or "reset" for a stream that was.
+// ask sends a request made of header fields, each "name value". It returns the
+// answer's status, or "reset" if the server reset the stream.
 func (f *frames) ask(flags byte, fields ...string) (status string, err error) {
 	var block []byte
 	for _, field := range fields {
 		name, value, _ := strings.Cut(field, " ")
-		block = append(block, 0) // a literal, never indexed
+		block = append(block, 0) // a literal field that is never indexed
 		for _, s := range []string{name, value} {
-			block = append(append(block, byte(len(s))), s...) // shorter than 127 bytes
+			block = append(append(block, byte(len(s))), s...) // the length fits one byte, because s has less than 127
 		}
 	}
 	stream := f.stream
@@ -81,10 +81,10 @@ func (f *frames) ask(flags byte, fields ...string) (status string, err error) {
 	}
 }
 
-// statusIn reads the first field of a header block (RFC 7541), which is :status:
-// one of the table, or 503 or 405 written out.
+// statusIn reads the first field of a header block (RFC 7541), which is :status.
+// It is from the static table, or written out: 503 or 405.
 func statusIn(block []byte) string {
-	for block[0]&0xe0 == 0x20 { // the table's size
+	for block[0]&0xe0 == 0x20 { // skip updates of the table's size
 		block = block[1:]
 	}
 	indexed := map[byte]string{0x88: "200", 0x89: "204", 0x8c: "400", 0x8d: "404"}
@@ -102,7 +102,7 @@ func TestTheFormOfARequestOverHTTP2DoesNotGetItPastTheGate(t *testing.T) {
 	}
 	for _, test := range []struct {
 		fields                 []string
-		open, readOnly, closed string // the status with the gate open, in read-only mode, and with it closed
+		open, readOnly, closed string // the status with the gate open, in read-only mode, and with the gate closed
 		line                   string // what the upstream gets with the gate open; "": nothing
 	}{
 		{request("GET", "/orders"), "204", "204", "503", "GET /orders HTTP/1.1"},
@@ -134,9 +134,9 @@ func TestTheFormOfARequestOverHTTP2DoesNotGetItPastTheGate(t *testing.T) {
 		} {
 			s.engineSwitch(t, mode)
 			f := s.frames(t)
-			for _, flags := range []byte{flagEndStream, 0} { // with and without a body that does not come
+			for _, flags := range []byte{flagEndStream, 0} { // without a body, and with one that never comes
 				if flags == 0 && want == "204" {
-					continue // the upstream waits for it
+					continue // because the upstream waits for the body
 				}
 				status, err := f.ask(flags, test.fields...)
 				if err != nil || status != want {

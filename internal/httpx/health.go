@@ -10,7 +10,7 @@ import (
 	"platform-settings/settings"
 )
 
-// livez depends on nothing: a restart mends no database.
+// livez depends on nothing, because a restart would not repair a database.
 func livez(c echo.Context) error {
 	noStore(c)
 	return send(c, http.StatusOK, typeText, []byte("ok\n"))
@@ -26,8 +26,8 @@ type readiness struct {
 	Pod        string            `json:"pod"`
 }
 
-// readyz says whether to send requests here. Maintenance is no reason not to:
-// somebody has to answer that it is on.
+// readyz says whether this pod should get requests. It should even during
+// maintenance, because its refusals are what tells callers about it.
 func (s *Server) readyz(c echo.Context) error {
 	now := s.engine.Status()
 	r := readiness{
@@ -51,7 +51,7 @@ func (s *Server) readyz(c echo.Context) error {
 	return sendJSON(c, status, typeJSON, r)
 }
 
-// problems are those that the engine knows nothing of. The result is never nil.
+// problems returns those that the engine does not know about. It is never nil.
 func (s *Server) problems() []string {
 	problems := []string{}
 	if problem := s.tokens.Problem(); problem != "" {

@@ -27,7 +27,7 @@ func TestReadyzFollowsTheEngine(t *testing.T) {
 	}
 
 	runEngine(t, engine)
-	s.put(t, "maintenance", `{"enabled":true}`) // no reason to be unready
+	s.put(t, "maintenance", `{"enabled":true}`) // maintenance does not make a pod unready
 	a = s.get(t, "/readyz", "")
 	got := a.json(t)
 	if age, ok := got["age_seconds"].(float64); !ok || age < 0 {
@@ -48,7 +48,7 @@ func TestReadyzFollowsTheEngine(t *testing.T) {
 
 func TestReadyzIsDegradedWhileSomethingIsWrong(t *testing.T) {
 	engine := newEngine(t)
-	engine.Int("maintenance_mode", 7) // a bool in the table
+	engine.Int("maintenance_mode", 7) // in the table it is a bool
 	runEngine(t, engine)
 	s := serveOn(t, engine, nil)
 	a := s.get(t, "/readyz", "")

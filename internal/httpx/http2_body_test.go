@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// Guarantee 13, over HTTP/2: a request is passed on whole, whenever it is
-// answered. The transport may still read a body when its stream is gone.
+// Guarantee 13, over HTTP/2: a request is passed on whole, no matter when the
+// upstream answers. The transport may still read a body after its stream has ended.
 func TestUploadsOverHTTP2PassWholeWheneverTheyAreAnswered(t *testing.T) {
 	const size = 3 << 20
 	address, _ := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/early":
 			_ = http.NewResponseController(w).EnableFullDuplex()
-			w.Header().Set("Connection", "close") // net/http panics over what is left of the body
+			w.Header().Set("Connection", "close") // else net/http panics over the unread rest of the body
 			w.WriteHeader(http.StatusUnauthorized)
 			fmt.Fprint(w, "no\n")
 		case "/late":
@@ -60,8 +60,8 @@ func TestUploadsOverHTTP2PassWholeWheneverTheyAreAnswered(t *testing.T) {
 	wg.Wait()
 }
 
-// A transport may read once more when the answer is over, be the body whole or
-// not. By then its stream is gone, and the connection serves the next request.
+// A transport may read once more after the answer, whether or not the body is
+// whole. By then its stream has ended, and the connection may serve the next request.
 func TestABodyIsNotTouchedOnceItsAnswerIsOver(t *testing.T) {
 	s := serveSecurely(t, nil)
 	bodies := make(chan io.Reader, 1)

@@ -16,16 +16,16 @@ import (
 	"platform-settings/test/selfsigned"
 )
 
-// secure is a service that speaks TLS, as it does in production.
+// secure is a service that speaks TLS, with the server that production uses.
 type secure struct {
 	*service
 	server    *http.Server
 	listener  *listener
 	roots     *x509.CertPool
-	transport *http.Transport // of one connection, by HTTP/2
+	transport *http.Transport // speaks HTTP/2, on one connection
 }
 
-// serveSecurely is [serve] with TLS; prepare may change what serves.
+// serveSecurely is [serve] with TLS; prepare may change the server.
 func serveSecurely(t *testing.T, edit func(*Config), prepare ...func(*secure)) *secure {
 	t.Helper()
 	cert, key := selfsigned.Pair(t, time.Now().AddDate(1, 0, 0))
@@ -60,7 +60,7 @@ func serveSecurely(t *testing.T, edit func(*Config), prepare ...func(*secure)) *
 	return s
 }
 
-// silent is a body that does not come. It ends with the test.
+// silent is a body that never arrives. It ends with the test.
 func silent(t *testing.T) io.Reader {
 	t.Helper()
 	reader, writer := io.Pipe()
@@ -68,8 +68,8 @@ func silent(t *testing.T) io.Reader {
 	return reader
 }
 
-// send sends a request by HTTP/2, and says whether it went by a connection that
-// was there before. A length of -1 is for one that is not told.
+// send sends a request by HTTP/2, and reports whether it reused a connection. A
+// length of -1 means that the request does not announce one.
 func (s *secure) send(t *testing.T, method, path, token string, body io.Reader, length int64) (res *http.Response, reused bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -94,8 +94,8 @@ func (s *secure) send(t *testing.T, method, path, token string, body io.Reader, 
 	return res, reused
 }
 
-// Guarantee 13: a refusal never waits for the request's body, and over HTTP/2 it
-// is not the connection that pays for it.
+// Guarantee 13: a refusal never waits for the request's body. Over HTTP/2 it ends
+// only the stream, not the connection.
 func TestARefusalOverHTTP2IsOfOneStreamAlone(t *testing.T) {
 	reading, release := make(chan struct{}), make(chan struct{})
 	address, asked := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -132,7 +132,7 @@ func TestARefusalOverHTTP2IsOfOneStreamAlone(t *testing.T) {
 				t.Errorf("%s %s, length %d: %d, by the same connection %t, %v; want %d", test.method, test.path, length, res.StatusCode, reused, err, test.status)
 			}
 			if took := time.Since(began); took >= bodyWait {
-				t.Errorf("%s %s, length %d: answered after %v, so when the body's time was over", test.method, test.path, length, took)
+				t.Errorf("%s %s, length %d: answered after %v, so it waited for the body", test.method, test.path, length, took)
 			}
 		}
 	}
@@ -145,7 +145,7 @@ func TestARefusalOverHTTP2IsOfOneStreamAlone(t *testing.T) {
 	}
 }
 
-// engineSwitch turns the switch by HTTP/2.
+// engineSwitch turns the switch over HTTP/2.
 func (s *secure) engineSwitch(t *testing.T, body string) {
 	t.Helper()
 	res, _ := s.send(t, "PUT", "/api/v1/admin/maintenance", adminToken, strings.NewReader(body), int64(len(body)))
@@ -154,8 +154,8 @@ func (s *secure) engineSwitch(t *testing.T, body string) {
 	}
 }
 
-// A caller that never begins TLS counts as a connection, and has as long as for
-// a request's header.
+// A caller that never begins TLS counts as a connection, and is cut off after the
+// time limit for a request's header.
 func TestAConnectionThatNeverBeginsTLSEnds(t *testing.T) {
 	counted := make(chan int64, 2)
 	s := serveSecurely(t, nil, func(s *secure) {
@@ -169,7 +169,7 @@ func TestAConnectionThatNeverBeginsTLSEnds(t *testing.T) {
 			}
 		}
 	})
-	for _, begin := range []string{"", "\x16\x03\x01"} { // nothing, and a part of a ClientHello
+	for _, begin := range []string{"", "\x16\x03\x01"} { // nothing at all, or only part of a ClientHello
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.address, "https://"))
 		if err != nil {
 			t.Fatal(err)

@@ -21,10 +21,10 @@ import (
 	"platform-settings/test/selfsigned"
 )
 
-// pipes are connections in memory, on which time may be made up.
+// pipes are connections in memory, so that they work in fake time.
 type pipes struct {
 	conns  chan net.Conn
-	slow   time.Duration // before each connection
+	slow   time.Duration // the pause before each connection is made
 	closed context.Context
 	close  context.CancelFunc
 }
@@ -61,12 +61,13 @@ func (p *pipes) DialContext(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// inNoTime serves by HTTP/2 or HTTP/1.1 before an upstream that may be slow to
-// connect to, with everything but the engine in a bubble, where hours pass at once.
+// inNoTime serves HTTP/2 or HTTP/1.1 in front of an upstream that may be slow to
+// connect to. Everything except the engine runs in fake time, where hours pass at
+// once.
 func inNoTime(t *testing.T, major int, slow time.Duration, engine *settings.Engine, platform http.HandlerFunc, test func(t *testing.T, send func(method, path string, body io.Reader) (*http.Response, error))) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(time.Hour) // in which all that was begun ends
+		defer time.Sleep(time.Hour) // gives everything that was started the time to end
 		behind := newPipes()
 		behind.slow = slow
 		upstream := &http.Server{Handler: platform}
@@ -81,7 +82,7 @@ func inNoTime(t *testing.T, major int, slow time.Duration, engine *settings.Engi
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cert)
 		normal := http.DefaultTransport
-		http.DefaultTransport = &http.Transport{DialContext: behind.DialContext} // of which the one to the upstream is made
+		http.DefaultTransport = &http.Transport{DialContext: behind.DialContext} // the transport to the upstream is cloned from it
 		s, err := New(Config{
 			Engine: engine, Tokens: testTokens(t), Certificate: certificate, Registry: prometheus.NewRegistry(),
 			Upstream: &url.URL{Scheme: "http", Host: "upstream"},
@@ -121,7 +122,7 @@ func inNoTime(t *testing.T, major int, slow time.Duration, engine *settings.Engi
 	})
 }
 
-// dripping is a body that comes in pieces with a pause before each, for a while.
+// dripping is a body that arrives in pieces, with a pause before each, until while is over.
 func dripping(piece int, pause, while time.Duration) io.Reader {
 	return &drops{bytes.Repeat([]byte(" "), piece), pause, time.Now().Add(while)}
 }
@@ -149,7 +150,7 @@ func TestOverHTTP2SlowCallersHaveTheirLimitsAndQuietStreamsLive(t *testing.T) {
 		return nil
 	}
 	inNoTime(t, 2, 0, engine, nil, func(t *testing.T, send func(string, string, io.Reader) (*http.Response, error)) {
-		// A caller cannot stretch the time of our own routes.
+		// A caller cannot extend the time limit of our own routes.
 		began := time.Now()
 		res, err := send("PUT", "/api/v1/admin/settings/x", dripping(1, time.Second, time.Hour))
 		if err != nil || res.StatusCode != http.StatusRequestTimeout {

@@ -12,29 +12,30 @@ import (
 	"time"
 )
 
-// A request's body and its answer go their own ways. The answer does not wait for
-// the body: net/http would first read on, up to 256 KiB, and take what it read
-// from whoever still reads the body. If the answer begins before the body has
-// ended, it says that the connection closes (RFC 9112, 9.6).
+// A request's body and its answer are independent: the answer does not wait for
+// the body. Left alone, net/http would read up to 256 KiB of the body before it
+// answers, and those bytes would be lost to the handler that is still reading. If
+// the answer begins before the body has ended, its header says that the connection
+// closes (RFC 9112, 9.6).
 
-// incoming is the body of a request while it is answered.
+// incoming is a request's body for as long as the request is being answered.
 type incoming struct {
 	body    io.Reader // net/http's
 	control *http.ResponseController
 
-	pace  *pace                   // of a body that is passed on; nil: its route has a deadline
+	pace  *pace                   // set if the body is passed on; nil: its route has a deadline
 	mu    sync.Mutex              // held while a Read is under way
-	whole atomic.Bool             // read to its end
-	over  atomic.Bool             // nobody reads it any more
+	whole atomic.Bool             // it was read to its end
+	over  atomic.Bool             // it must not be read any more
 	slow  atomic.Bool             // it fell behind its pace
-	fault atomic.Pointer[problem] // the caller's, which ended it; nil: none
+	fault atomic.Pointer[problem] // the caller's fault that ended it; nil: none
 }
 
 // Read is for one reader at a time.
 func (b *incoming) Read(p []byte) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch { // after the answer net/http's side of it is gone, and to touch that would be a panic
+	switch { // after the answer, touching net/http's body would panic
 	case b.whole.Load():
 		return 0, io.EOF
 	case b.over.Load():
@@ -43,7 +44,7 @@ func (b *incoming) Read(p []byte) (n int, err error) {
 	began := time.Now()
 	if b.pace != nil {
 		_ = b.control.SetReadDeadline(began.Add(b.pace.left()))
-		if b.over.Load() { // end sets its deadline after it has said so, and ours may have replaced it
+		if b.over.Load() { // then our deadline may have replaced the one that end set
 			return 0, http.ErrBodyReadAfterClose
 		}
 	}
@@ -54,10 +55,10 @@ func (b *incoming) Read(p []byte) (n int, err error) {
 		return n, err
 	case b.pace != nil:
 		b.pace.took(time.Since(began), n)
-		_ = b.control.SetReadDeadline(time.Time{}) // else it would end a stream of HTTP/2 by itself
+		_ = b.control.SetReadDeadline(time.Time{}) // else it would later end the whole HTTP/2 stream
 	}
 	switch {
-	case errors.Is(err, io.EOF): // and not ErrUnexpectedEOF
+	case errors.Is(err, io.EOF): // but not ErrUnexpectedEOF
 		b.whole.Store(true)
 	case err != nil:
 		b.fault.Store(faultOf(err))
@@ -65,7 +66,7 @@ func (b *incoming) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// faultOf is what the caller did for its body to end with this error.
+// faultOf turns the error that ended a body into the caller's problem.
 func faultOf(err error) *problem {
 	if _, network := errors.AsType[net.Error](err); network || errors.Is(err, io.ErrUnexpectedEOF) {
 		return callerLeft.because("The caller went away in the middle of its body.")
@@ -73,28 +74,28 @@ func faultOf(err error) *problem {
 	return malformedBody.because("The body is not encoded as its header says: %v. Send it again.", err)
 }
 
-// Close does nothing: a transport may call it while it still reads.
+// Close does nothing, because a transport may call it during a Read.
 func (b *incoming) Close() error { return nil }
 
-// passOn has the body read at the caller's pace from now on.
+// passOn replaces the body's deadline by a pace from now on.
 func (b *incoming) passOn() {
 	p := uploading
 	b.pace = &p
-	_ = b.control.SetReadDeadline(time.Time{}) // the upstream may take its time to be connected
+	_ = b.control.SetReadDeadline(time.Time{}) // connecting to the upstream may take longer than the deadline
 }
 
-// end returns once nobody reads the body any more.
+// end stops all reading of the body. It returns once no Read is under way.
 func (b *incoming) end() {
 	if b.whole.Load() {
 		return
 	}
 	b.over.Store(true)
-	_ = b.control.SetReadDeadline(time.Unix(1, 0)) // ends a Read that is under way
+	_ = b.control.SetReadDeadline(time.Unix(1, 0)) // ends a Read under way
 	b.mu.Lock()
 	defer b.mu.Unlock()
 }
 
-// answering is the way back.
+// answering is the response writer of a request whose body is an [incoming].
 type answering struct {
 	http.ResponseWriter
 	body  *incoming
@@ -122,7 +123,7 @@ func (a *answering) begin() {
 	}
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap lets [http.ResponseController] find the writer inside.
 func (a *answering) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // withBody serves a request so that its answer does not wait for its body.
@@ -137,7 +138,7 @@ func withBody(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		_ = control.EnableFullDuplex()
 		a := &answering{ResponseWriter: w, body: body}
 		w = a
-		defer func() { // also where an answer is broken off by a panic
+		defer func() { // deferred, because a panic may break off the answer
 			if !a.began {
 				a.begin()
 			}
@@ -155,8 +156,8 @@ func withBody(next http.Handler, w http.ResponseWriter, r *http.Request) {
 
 type connectionKey struct{}
 
-// lingerAfter has the request's connection take in, for a while after the answer,
-// what the caller still sends: to close at once could take the answer from it.
+// lingerAfter makes the request's connection read on for a while after the answer.
+// If it closed while the caller is still sending, the caller could lose the answer.
 func lingerAfter(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		c.lingers.Store(true)

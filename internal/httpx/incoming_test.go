@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// dial opens a connection to the service by hand.
+// dial opens a raw connection to the service.
 func (s *service) dial(t *testing.T) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.address, "http://"))
@@ -30,8 +30,8 @@ func (s *service) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// Guarantee 13: a refusal never waits for the request's body. It is seen to be
-// there while the body is not, and sooner than any deadline of a body.
+// Guarantee 13: a refusal never waits for the request's body. Here the body never
+// arrives in full, and the answer comes before any deadline for a body.
 func TestEveryAnswerOfOursComesBeforeTheBody(t *testing.T) {
 	address, asked := upstream(t, nil)
 	s := serve(t, func(c *Config) { c.Upstream = address })
@@ -87,9 +87,9 @@ func TestEveryAnswerOfOursComesBeforeTheBody(t *testing.T) {
 				t.Errorf("%s, %q: %d, closing %t, %v; want %d", test.request, body, res.StatusCode, res.Close, err, test.status)
 			}
 			if took := time.Since(began); took >= bodyWait {
-				t.Errorf("%s, %q: answered after %v, so when the body's time was over", test.request, body, took)
+				t.Errorf("%s, %q: answered after %v, so it waited for the body", test.request, body, took)
 			}
-			// And then nothing more comes, which a caller that waits for the end sees.
+			// Nothing follows the answer, and the connection closes properly.
 			if rest, err := io.ReadAll(answers); err != nil || len(rest) != 0 {
 				t.Errorf("%s, %q: after the answer: %q, %v", test.request, body, rest, err)
 			}
@@ -114,7 +114,7 @@ func TestABodyThatIsTooLargeIsRefusedBeforeItComes(t *testing.T) {
 	}
 }
 
-// A body that is no body is the caller's fault, and not the platform's.
+// A malformed body is reported as the caller's fault, not as the platform's.
 func TestABodyWithMalformedChunksIs400(t *testing.T) {
 	address, _ := upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	s := serve(t, func(c *Config) { c.Upstream = address })
@@ -131,8 +131,8 @@ func TestABodyWithMalformedChunksIs400(t *testing.T) {
 	}
 }
 
-// Whoever sends all of its request before it looks at the answer gets the answer,
-// and not a broken connection.
+// A caller that sends its whole request before it reads the answer gets the answer,
+// not a broken connection.
 func TestACallerThatSendsOnStillGetsItsRefusal(t *testing.T) {
 	s := serve(t, nil)
 	s.put(t, "maintenance", `{"enabled":true}`)
@@ -149,7 +149,7 @@ func TestACallerThatSendsOnStillGetsItsRefusal(t *testing.T) {
 	}
 }
 
-// echoing sends back what it reads while it reads.
+// echoing sends each piece of the body back as soon as it has read it.
 func echoing(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	if r.URL.Path == "/known" {
@@ -192,7 +192,8 @@ func TestABodyPassesWholeWhileItIsAnswered(t *testing.T) {
 	}
 }
 
-// Both ways go on at once: each piece is sent only when the one before has come back.
+// Request and answer flow at the same time: each piece is sent only after the one
+// before has come back.
 func TestBothWaysGoOnAtOnce(t *testing.T) {
 	address, _ := upstream(t, echoing)
 	s := serve(t, func(c *Config) { c.Upstream = address })
@@ -249,7 +250,7 @@ func TestABodyThatBreaksOffIsNotTakenForWhole(t *testing.T) {
 	}
 }
 
-// rig is a body that is read from a pipe, for tests of time.
+// rig makes a body that is read from a pipe, for tests in fake time.
 func rig() (*incoming, net.Conn) {
 	near, far := net.Pipe()
 	w := &pipeWriter{httptest.NewRecorder(), near}
@@ -301,7 +302,7 @@ func TestALongUploadLivesAndATrickleDoesNot(t *testing.T) {
 	})
 }
 
-// A transport may still read when the answer is over, and must then have stopped.
+// A transport may still be reading when the answer is over. Its Read must then end.
 func TestTheEndOfAnAnswerEndsTheReadingOfItsBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body, far := rig()

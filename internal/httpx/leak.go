@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// in says whether a text, such as a header's value or a request's target, holds
-// a token of ours, ended ones included: it must not reach the upstream, however
-// it was meant to be sent. It finds a token after any scheme or name, in quotes,
-// in a list, percent-encoded, in base64, and in these within each other.
+// in reports whether a text, such as a header's value or a request's target,
+// contains one of our tokens, even one that has ended. No token may reach the
+// upstream, no matter where in a request it is. It is found after any scheme or
+// name, in quotes, in a list, percent-encoded, in base64, and in nested encodings.
 //
-// Only digests are known, so each part that could be a token is hashed. A text
-// without a word as long as a token costs next to nothing, and no text costs more
-// than about a hash for each 4 bytes and 120 besides. The price: a token with many
-// separators of its own may be missed in the middle of a long word, and one with
-// letters or digits right beside it always. Those that [NewToken] makes are found
-// in whatever is around them.
+// We only have the tokens' digests, so each part that could be a token is hashed.
+// A text without a word as long as a token costs next to nothing. No text costs
+// more than about one hash for every 4 bytes, plus 120. The limit has a price: a
+// token that itself has many separators may be missed in the middle of a long word.
+// A token with letters or digits right beside it is always missed. Neither holds
+// for tokens that [NewToken] made: they are found whatever surrounds them.
 func (ts *Tokens) in(text string) bool {
 	if start, _ := nextWord(text, 0); start < 0 {
 		return false
@@ -29,8 +29,8 @@ func (ts *Tokens) in(text string) bool {
 	return len(s.digests) > 0 && s.in([]byte(text), maxEncodings)
 }
 
-// inName says the same of a header's name, which has lost its case on the way. A
-// token of mixed case that we have not made is not known by that.
+// inName does the same for a header's name, whose case may have changed on the way.
+// So it misses a token in mixed case, unless [NewToken] made it.
 func (ts *Tokens) inName(name string) bool {
 	if len(name) < minToken {
 		return false
@@ -38,8 +38,8 @@ func (ts *Tokens) inName(name string) bool {
 	return ts.in(name) || ts.in(strings.ToLower(name))
 }
 
-// strip takes out what holds a token of ours: the lines that do, and all of
-// Authorization if one of its lines does.
+// strip removes each header line that contains one of our tokens. If that is a line
+// of Authorization, it removes all lines of Authorization.
 func (ts *Tokens) strip(h http.Header) {
 	for name, lines := range h {
 		if ts.inName(name) {
@@ -56,10 +56,10 @@ func (ts *Tokens) strip(h http.Header) {
 	}
 }
 
-// search is one for any of the tokens in a text.
+// search looks for any of the tokens in one text.
 type search struct {
 	digests map[[sha256.Size]byte]struct{}
-	work    int // that words may do besides what their length allows them
+	work    int // spare work, in addition to what a word's length allows
 }
 
 const (
@@ -68,7 +68,7 @@ const (
 	workPerByte = 4
 	costOfHash  = 16
 
-	// maxEncodings is how deep encodings may be nested.
+	// maxEncodings is how deeply encodings may be nested.
 	maxEncodings = 3
 
 	// minBase64 is the length of a token of minToken characters in base64.
@@ -88,9 +88,9 @@ func (s *search) in(text []byte, encodings int) bool {
 	return false
 }
 
-// made says whether a text holds a token of [NewToken]: its prefix and length tell
-// where it begins and ends. Its case does not count, because the names of headers
-// and hosts lose theirs on the way.
+// made reports whether a text contains a token that [NewToken] made. Its prefix and
+// length show where it begins and ends. Case is ignored, because the names of
+// headers and hosts do not keep theirs.
 func (s *search) made(text []byte) bool {
 	const random = madeLength - len(madePrefix)
 	for start := 0; ; {
@@ -113,7 +113,8 @@ func (s *search) made(text []byte) bool {
 	}
 }
 
-// upperBase32 copies base32 (RFC 4648) into upper case; false: it is not all base32.
+// upperBase32 copies base32 (RFC 4648) in upper case. It returns false if from holds
+// anything else.
 func upperBase32(to, from []byte) bool {
 	for i, c := range from {
 		if 'a' <= c && c <= 'z' {
@@ -127,9 +128,9 @@ func upperBase32(to, from []byte) bool {
 	return true
 }
 
-// nextWord finds the next run of characters that a token may have, if it is as
-// long as a token; else it returns -1. It looks from where a word would end, so
-// it skips over short words without reading them whole.
+// nextWord finds the next word: a run of characters that a token may have, at least
+// as long as the shortest token. It returns -1 if there is none. It checks each
+// candidate from its end, so that it skips short words without reading them whole.
 func nextWord[T string | []byte](text T, from int) (start, end int) {
 	for start = from; start+minToken <= len(text); {
 		end = start + minToken - 1
@@ -147,10 +148,10 @@ func nextWord[T string | []byte](text T, from int) (start, end int) {
 	return -1, -1
 }
 
-// inWord cuts a word before and after each separator, and tries what is between
-// two cuts. A token may have separators too, so after the single pieces come what
-// the word begins and ends with, what is in quotes in it, and then whatever else,
-// the shortest first, as long as there is work to spend.
+// inWord cuts a word before and after each separator, and tries the parts between
+// two cuts. A token may contain separators, too. So after the single pieces it
+// tries the word's beginnings and ends, then what is in quotes, and then all other
+// parts, the shortest first, until the allowed work is used up.
 func (s *search) inWord(word []byte) bool {
 	var few [64]int
 	cuts := append(few[:0], 0)
@@ -175,7 +176,7 @@ func (s *search) inWord(word []byte) bool {
 			return true
 		}
 	}
-	for _, trim := range [...][2]int{{0, 0}, {1, 1}, {1, 2}, {2, 1}, {3, 1}, {3, 2}} { // also "…" and "…"; and name=…; and name="…" and name="…";
+	for _, trim := range [...][2]int{{0, 0}, {1, 1}, {1, 2}, {2, 1}, {3, 1}, {3, 2}} { // all of it, and inside "…" "…"; name=…; name="…" name="…";
 		if start, end := trim[0], last-trim[1]; start+1 < end && s.is(word, cuts[start], cuts[end]) {
 			return true
 		}
@@ -193,8 +194,8 @@ func (s *search) inWord(word []byte) bool {
 	return false
 }
 
-// is says whether a part of a word is a token. It can be only with a separator or
-// nothing on either side.
+// is reports whether a part of a word is a token. On each side of it there must be
+// a separator, or the end of the word.
 func (s *search) is(word []byte, start, end int) bool {
 	s.work--
 	if end-start < minToken || end-start > maxToken ||
@@ -206,7 +207,7 @@ func (s *search) is(word []byte, start, end int) bool {
 	return ours
 }
 
-// separator is what is seldom part of a token, and often beside one.
+// separator is the set of characters that are often next to a token, and seldom in one.
 var separator = func() (is [256]bool) {
 	for _, c := range []byte("!\"#$%&'()*+./:;<=>?@[\\]^`{|}~") {
 		is[c] = true
@@ -214,7 +215,7 @@ var separator = func() (is [256]bool) {
 	return is
 }()
 
-// inEncoded decodes a word, and the runs of it that may be base64, and looks again.
+// inEncoded decodes a word, and the runs in it that may be base64, and searches the results.
 func (s *search) inEncoded(word []byte, encodings int) bool {
 	if bytes.ContainsRune(word, '%') {
 		if plain := percentDecoded(word); len(plain) < len(word) && s.in(plain, encodings) {
@@ -234,12 +235,12 @@ func (s *search) inBase64(word []byte, encoding *base64.Encoding, c62, c63 byte,
 			end++
 		}
 		if run := word[start:end]; len(run) >= minBase64 {
-			// What cannot be decoded at its end is not part of it.
+			// If the end of the run cannot be decoded, it is not part of the encoding.
 			plain, _ := encoding.AppendDecode(nil, run)
 			if s.in(plain, encodings) {
 				return true
 			}
-			// Characters right before it, which base64 may have too, shift what follows.
+			// Base64 characters right before the encoded token belong to the run, and shift its groups of four.
 			for shift := 1; shift < 4; shift++ {
 				if plain, _ = encoding.AppendDecode(plain[:0], run[shift:]); s.made(plain) {
 					return true
@@ -255,7 +256,7 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// percentDecoded leaves what is malformed as it is.
+// percentDecoded decodes percent-encoding; malformed escapes stay as they are.
 func percentDecoded(word []byte) []byte {
 	plain := make([]byte, 0, len(word))
 	for i := 0; i < len(word); i++ {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// awkward is every character that a token may have.
+// awkward is a token of every character that a token may have.
 func awkward() string {
 	var b strings.Builder
 	for c := '!'; c <= '~'; c++ {
@@ -67,7 +67,7 @@ func TestATokenOfOursIsFoundInAnyForm(t *testing.T) {
 			"Basic " + std([]byte(std([]byte(pair)))), "Basic " + std([]byte("user:"+percentEncoded(secret))),
 			strings.Repeat("x ", 20<<10) + secret, strings.Repeat("0123456789abcdef0123456789abcdef; ", 1<<10) + secret,
 		}
-		if secret != awkward() { // its separators are too many
+		if secret != awkward() { // it has too many separators for these
 			texts = append(texts,
 				"session="+secret+";b=2", "/orders?access_token="+secret+"&x=1", "http://user:"+secret+"@host/", "/v1/"+secret+"/x",
 				"/?q="+url.QueryEscape(secret)+"&x=%2", "/?q=%22"+percentEncoded(secret)+"%22")
@@ -78,7 +78,7 @@ func TestATokenOfOursIsFoundInAnyForm(t *testing.T) {
 			}
 		}
 	}
-	// Other words do not use up the work that is due to a word.
+	// Other words do not use up the work that a word is allowed.
 	if text := strings.Repeat(strings.Repeat("a.", 30)+" ", 1<<10) + "/orders?access_token=" + secrets[1] + "&x=1"; !tokens.in(text) {
 		t.Error("not found after many words")
 	}
@@ -140,7 +140,7 @@ func TestWhatIsNoTokenOfOursIsNotTakenForOne(t *testing.T) {
 	}
 }
 
-// browser is what one usually sends.
+// browser is a set of header values that browsers usually send.
 func browser() []string {
 	return []string{
 		"/orders/1234?page=2", "shop.example.com", "keep-alive", "max-age=0", `"Chromium";v="124", "Google Chrome";v="124", "Not-A.Brand";v="99"`,

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// onTwoLines serves as a pod with an admin line does, until the test ends.
+// onTwoLines serves a public and an admin line until the test ends.
 func onTwoLines(t *testing.T, edit func(*Config)) (public, admin *service) {
 	t.Helper()
 	public = serve(t, func(c *Config) {
@@ -64,8 +64,8 @@ func TestTheAdminLineHasWhatThePublicOneHasNot(t *testing.T) {
 	public.get(t, "/", "").wantProblem(t, 503, "maintenance")
 }
 
-// Without the limit a crowd could take every descriptor; without the other line
-// the limit would lock out the switch.
+// Without the limit, a crowd could use up all file descriptors. Without a line of
+// its own, the limit would lock out the switch.
 func TestACrowdOnThePublicLineLeavesTheSwitchAlone(t *testing.T) {
 	public, admin := onTwoLines(t, func(c *Config) { c.MaxConnections = 3 })
 	const get = "GET /api/v1/maintenance HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -86,7 +86,7 @@ func TestACrowdOnThePublicLineLeavesTheSwitchAlone(t *testing.T) {
 	if page := admin.get(t, "/metrics", "").body; !strings.Contains(page, `http_connections{line="public"} 3`) || !strings.Contains(page, "http_connections_limit 3") {
 		t.Error("the metrics do not show that the public line is full")
 	}
-	// They are let in one by one as others leave.
+	// The others of the crowd are let in, one by one, as connections close.
 	for _, conn := range crowd {
 		if n, err := conn.Read(make([]byte, 12)); err != nil || n != 12 {
 			t.Fatalf("%d, %v", n, err)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// listener takes the connections of one line: at most so many at a time, and each
-// a [connection].
+// listener accepts the connections of one line, each as a [connection], and limits
+// how many are open at a time.
 type listener struct {
 	net.Listener
 	slots    chan struct{} // nil: no limit
@@ -21,7 +21,8 @@ type listener struct {
 	closed  chan struct{}
 }
 
-// newListener takes l over. most is 0 for no limit; open is where it counts.
+// newListener takes over l. most is the limit, 0 for none. It counts the open
+// connections in open.
 func newListener(l net.Listener, most int, open *atomic.Int64, draining <-chan struct{}) *listener {
 	limited := &listener{Listener: l, open: open, draining: draining, closed: make(chan struct{})}
 	if most > 0 {
@@ -30,7 +31,7 @@ func newListener(l net.Listener, most int, open *atomic.Int64, draining <-chan s
 	return limited
 }
 
-// Accept waits until there is room for a connection, and then for one.
+// Accept waits until there is room for a connection, and then for the connection.
 func (l *listener) Accept() (net.Conn, error) {
 	if l.slots != nil {
 		select {
@@ -59,7 +60,7 @@ func (l *listener) leave() {
 	}
 }
 
-// connection is a caller's, below TLS.
+// connection is a caller's connection, below TLS.
 type connection struct {
 	net.Conn
 	listener *listener
@@ -68,12 +69,11 @@ type connection struct {
 	left     sync.Once
 }
 
-// mostLinger is how long a caller who was refused may go on sending.
+// mostLinger is how long a refused caller may go on sending.
 const mostLinger = 30 * time.Second
 
-// Close closes the connection; if what the caller sends was not read to its end,
-// after having taken in some more of it (RFC 9112, 9.6). A second call does not
-// wait for that.
+// Close closes the connection. If the request's body was not read to its end, it
+// first lingers (RFC 9112, 9.6). A second call does not wait for that.
 func (c *connection) Close() error {
 	if !c.closing.Swap(true) && c.lingers.Load() {
 		c.linger()
@@ -86,8 +86,9 @@ func (c *connection) Close() error {
 	return err
 }
 
-// linger tells the caller that no more will come, and reads until it has nothing
-// more to say, dawdles, or has had its time.
+// linger tells the caller that nothing more will be sent, and reads on. It stops if
+// the caller closes or falls behind the pace, after mostLinger, and when the drain
+// begins.
 func (c *connection) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
@@ -110,7 +111,7 @@ func (c *connection) linger() {
 	}
 }
 
-// connectionOf is what an HTTP server's connection is below TLS.
+// connectionOf stores a server's [connection] in the context of its requests.
 func connectionOf(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()

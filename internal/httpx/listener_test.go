@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// lingering waits in fake time; far is the caller's end.
+// lingeringConnection makes a connection that lingers; far is the caller's end.
 func lingeringConnection(t *testing.T) (c *connection, far net.Conn, draining chan struct{}) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -46,7 +46,7 @@ func TestARefusedConnectionEndsInBoundedTime(t *testing.T) {
 			if len(c.listener.slots) != 0 || c.listener.open.Load() != 0 {
 				t.Error("its place is not free")
 			}
-			_ = c.Close() // once more: its place must not be given back twice
+			_ = c.Close() // a second Close must not give its place back again
 			far.Close()
 		})
 	}
@@ -121,11 +121,11 @@ func TestALineTakesNoMoreConnectionsThanItMay(t *testing.T) {
 		t.Fatalf("%d are open, %d places taken", open.Load(), len(l.slots))
 	}
 	first.Close()
-	third := <-accepted // it was let in once there was room
+	third := <-accepted // it is let in once there is room
 	if open.Load() != 2 {
 		t.Errorf("%d are open", open.Load())
 	}
-	l.Close() // while it waits for room
+	l.Close() // while Accept waits for room
 	if err := <-failed; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept ended with %v", err)
 	}

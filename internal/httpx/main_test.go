@@ -26,10 +26,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an event that must occur.
 const patience = 30 * time.Second
 
-// One token a role.
+// One token for each role.
 const (
 	viewerToken   = "viewer-token-0123456789abcdef0123"
 	operatorToken = "operator:token-0123456789abcdef01"
@@ -55,7 +55,7 @@ func loadTokens(t *testing.T, variable, file string) *Tokens {
 	return tokens
 }
 
-// newEngine makes an engine on a new database; it does not run yet.
+// newEngine makes an engine on a new database, without running it.
 func newEngine(t *testing.T) *settings.Engine {
 	t.Helper()
 	return newEngineOn(t, pgtest.Database(t))
@@ -83,7 +83,7 @@ func newEngineOn(t *testing.T, database string) *settings.Engine {
 	return engine
 }
 
-// runEngine runs it until the test ends, and waits for its first snapshot.
+// runEngine runs an engine until the test ends, and waits for its first snapshot.
 func runEngine(t *testing.T, engine *settings.Engine) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -95,7 +95,7 @@ func runEngine(t *testing.T, engine *settings.Engine) {
 	if err := engine.Ready(waiting); err != nil {
 		t.Fatal(err)
 	}
-	for engine.Status().Listener != "live" { // the poller may have been first
+	for engine.Status().Listener != "live" { // the first snapshot may be the poller's
 		if waiting.Err() != nil {
 			t.Fatal("the listener never was live")
 		}
@@ -103,14 +103,14 @@ func runEngine(t *testing.T, engine *settings.Engine) {
 	}
 }
 
-// service is a server on an address of its own.
+// service is a server that listens on an address of its own.
 type service struct {
 	*Server
 	address string
 	logs    *observer.ObservedLogs
 }
 
-// serve starts a server with an engine that runs; edit may change its config.
+// serve starts a server with a running engine; edit may change its config.
 func serve(t *testing.T, edit func(*Config)) *service {
 	t.Helper()
 	engine := newEngine(t)
@@ -140,7 +140,7 @@ func serveOn(t *testing.T, engine *settings.Engine, edit func(*Config)) *service
 	return &service{s, server.URL, logs}
 }
 
-// upstream is a platform that notes what it is asked.
+// upstream starts a platform that records the requests it gets.
 func upstream(t *testing.T, h http.HandlerFunc) (address *url.URL, asked func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -165,7 +165,7 @@ func upstream(t *testing.T, h http.HandlerFunc) (address *url.URL, asked func() 
 	}
 }
 
-// request is one to send. The path goes out as it is written.
+// request is a request to send. The path is sent exactly as it is written.
 type request struct {
 	method, path, token, body string
 	header                    http.Header
@@ -207,7 +207,7 @@ func (s *service) get(t *testing.T, path, token string) answer {
 	return s.do(t, request{method: "GET", path: path, token: token})
 }
 
-// put is done by an admin, and has to work.
+// put sends a PUT as an admin. If it fails, so does the test.
 func (s *service) put(t *testing.T, path, body string) answer {
 	t.Helper()
 	a := s.do(t, request{method: "PUT", path: "/api/v1/admin/" + path, token: adminToken, body: body})
@@ -217,7 +217,7 @@ func (s *service) put(t *testing.T, path, body string) answer {
 	return a
 }
 
-// written is the answer to a write without the fleet, which has tests of its own.
+// written returns the answer to a write, without the fleet, which has tests of its own.
 func (a answer) written(t *testing.T) map[string]any {
 	t.Helper()
 	v := a.json(t)
@@ -236,7 +236,7 @@ func (a answer) json(t *testing.T) (v map[string]any) {
 	return v
 }
 
-// wantProblem checks that an answer is a whole problem of the type.
+// wantProblem checks that an answer is a complete problem of the type.
 func (a answer) wantProblem(t *testing.T, status int, slug string) map[string]any {
 	t.Helper()
 	if a.status != status || a.header.Get("Content-Type") != "application/problem+json" {
@@ -254,7 +254,7 @@ func (a answer) wantProblem(t *testing.T, status int, slug string) map[string]an
 	return p
 }
 
-// logged waits for a log entry, which may be written after the answer was read.
+// logged waits for a log entry, because it may be written after the answer was read.
 func (s *service) logged(t *testing.T, message string, match func(fields map[string]any) bool) map[string]any {
 	t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {

@@ -12,7 +12,7 @@ import (
 	"platform-settings/settings"
 )
 
-// maxWindow keeps a slip of the pen in "for" from outlasting everybody.
+// maxWindow limits "for", so that a typing error does not close the gate for decades.
 const maxWindow = 365 * 24 * time.Hour
 
 func maintenanceOf(m *settings.Maintenance, now time.Time) *wire.Maintenance {
@@ -24,7 +24,8 @@ func maintenanceOf(m *settings.Maintenance, now time.Time) *wire.Maintenance {
 	}
 }
 
-// maintenance is public. It has no ETag: the clock alone can change it.
+// maintenance answers with the public status. It has no ETag, because time alone can
+// change it.
 func (s *Server) maintenance(c echo.Context) error {
 	noStore(c)
 	body, err := s.status.at(time.Now(), s.engine.Maintenance)
@@ -42,24 +43,24 @@ func (s *Server) adminMaintenance(c echo.Context) error {
 	}{maintenanceOf(snapshot.Maintenance(), time.Now()), snapshot.Revision()})
 }
 
-// putMaintenance replaces the maintenance: what is left out is cleared.
+// putMaintenance replaces the maintenance settings. A field that is left out is cleared.
 func (s *Server) putMaintenance(c echo.Context) error {
 	if h := c.Request().Header; h.Values(headerIfMatch) != nil || h.Values(headerIfNoneMatch) != nil {
-		return badPrecondition.because("Maintenance is several settings and has no ETag. Leave If-Match and If-None-Match out, or change a single one below /api/v1/admin/settings/.")
+		return badPrecondition.because("Maintenance is several settings and has no ETag. Leave out If-Match and If-None-Match, or change a single setting under /api/v1/admin/settings/.")
 	}
 	wanted, reason, err := readMaintenance(c)
 	if err != nil {
 		return err
 	}
-	revision, stands, err := s.engine.SetMaintenance(c.Request().Context(), authorOf(c, reason), wanted)
+	revision, set, err := s.engine.SetMaintenance(c.Request().Context(), authorOf(c, reason), wanted)
 	if err != nil {
 		return err
 	}
 	var note string
-	if stands.Enabled && !stands.StartsAt.IsZero() {
-		note = "The switch is on, and stays on after the window until somebody turns it off. For the window alone, leave enabled out."
+	if set.Enabled && !set.StartsAt.IsZero() {
+		note = "The switch is on, and stays on after the window until somebody turns it off. To set only the window, leave out enabled."
 	}
-	return s.answerWrite(c, http.StatusOK, revision, wire.Written{Maintenance: maintenanceOf(stands, time.Now()), Note: note})
+	return s.answerWrite(c, http.StatusOK, revision, wire.Written{Maintenance: maintenanceOf(set, time.Now()), Note: note})
 }
 
 func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, err error) {
@@ -78,11 +79,11 @@ func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, er
 	}
 	if length != nil {
 		if startsAt != nil || endsAt != nil {
-			return m, nil, invalid("for", "is a window from now on, so leave it out, or starts_at and ends_at")
+			return m, nil, invalid("for", "is a window that starts now, so it cannot be combined with starts_at or ends_at")
 		}
 		window, err := time.ParseDuration(*length)
 		if err != nil || window <= 0 || window > maxWindow {
-			return m, nil, invalid("for", fmt.Sprintf(`must be a length of time such as "30m" or "1h30m", at most %.0fh`, maxWindow.Hours()))
+			return m, nil, invalid("for", fmt.Sprintf(`must be a duration such as "30m" or "1h30m", at most %.0fh`, maxWindow.Hours()))
 		}
 		now := time.Now()
 		startsAt, endsAt = &now, new(now.Add(window))
@@ -100,7 +101,7 @@ func readMaintenance(c echo.Context) (m settings.Maintenance, reason *string, er
 	}, reason, nil
 }
 
-// orZero is the value of a field that may have been left out.
+// orZero returns a field's value, or the zero value if the field was left out.
 func orZero[T any](p *T) (v T) {
 	if p != nil {
 		v = *p

@@ -28,27 +28,27 @@ func newMetrics(c Config) *metrics {
 	f := promauto.With(c.Registry)
 	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total", Help: "Requests answered, by route, method and class of status; 499: the caller went away first.",
+			Name: "http_requests_total", Help: "Requests answered, by route, method and status class; 499 means that the caller went away first.",
 		}, []string{"route", "method", "status"}),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds", Help: "From a request's header to the end of its answer.",
+			Name: "http_request_duration_seconds", Help: "Seconds from a request's header to the end of its answer.",
 			Buckets: prometheus.DefBuckets,
 		}, []string{"route", "method"}),
 		rejections: f.NewCounter(prometheus.CounterOpts{
-			Name: "http_gate_rejections_total", Help: "Requests that the gate turned away, those asked about at /gate included.",
+			Name: "http_gate_rejections_total", Help: "Requests that the gate refused, including those that a proxy asked about at /gate.",
 		}),
 		waits: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "http_fleet_waits", Help: "Requests with Prefer: wait that wait for the fleet now, by kind: report or write.",
+			Name: "http_fleet_waits", Help: "Requests with Prefer: wait that are waiting for the fleet now, by kind: report or write.",
 		}, []string{"kind"}),
 		waitsRefused: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_fleet_waits_refused_total", Help: "Requests that were not let wait because too many did, by kind: report (answered 429) or write (made, and answered 202 at once).",
+			Name: "http_fleet_waits_refused_total", Help: "Requests that could not wait because too many others were waiting, by kind: report (answered 429) or write (made, and answered 202 at once).",
 		}, []string{"kind"}),
 		denied: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_denied_total", Help: "Requests denied, by reason: missing (there is no token), invalid (it is not valid), role (it does not suffice).",
+			Name: "http_denied_total", Help: "Requests denied, by reason: missing (no token), invalid (not a valid token), role (the token's role is too low).",
 		}, []string{"reason"}),
 	}
 	for _, reason := range denialReasons {
-		m.denied.WithLabelValues(reason) // so that the first one is an increase
+		m.denied.WithLabelValues(reason) // so that the first denial shows as an increase
 	}
 	for _, kind := range []string{reportWait, writeWait} {
 		m.waits.WithLabelValues(kind)
@@ -59,26 +59,27 @@ func newMetrics(c Config) *metrics {
 			continue
 		}
 		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "http_connections", Help: "Connections open now, by line: those of the public one are at most MAX_CONNECTIONS, if there is an admin line.",
+			Name: "http_connections", Help: "Connections open now, by line. With an admin line, the public line has at most MAX_CONNECTIONS.",
 			ConstLabels: prometheus.Labels{"line": name},
 		}, func() float64 { return float64(open.Load()) })
 	}
 	if c.AdminLine {
 		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "http_connections_limit", Help: "MAX_CONNECTIONS: at so many on the public line, more wait in the system's queue.",
+			Name: "http_connections_limit", Help: "MAX_CONNECTIONS. Once the public line has this many, further connections wait in the system's queue.",
 		}, func() float64 { return float64(c.MaxConnections) })
 	}
 	return m
 }
 
-// countProblems measures what readyz lists besides the engine's own problems.
+// countProblems registers a gauge of the problems that readyz lists in addition to the
+// engine's own.
 func countProblems(r prometheus.Registerer, problems func() []string) {
 	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "http_problems", Help: "Problems with the tokens file and the TLS certificate, as /readyz lists them.",
 	}, func() float64 { return float64(len(problems())) })
 }
 
-// knownMethods bound the label; callers may make up methods.
+// knownMethods bound the label's values, because callers can make up methods.
 var knownMethods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 	http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,

@@ -15,8 +15,8 @@ import (
 
 var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// requestID names the request: as the caller did, if the name is sane. The
-// upstream gets it too, and so does the log.
+// requestID gives the request an ID: the caller's if it is sane, else a random one.
+// It is passed to the upstream and written to the log, too.
 func (s *Server) requestID(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
@@ -35,8 +35,9 @@ func logRequestID(c echo.Context) zap.Field { return zap.String("request_id", re
 
 const quietKey = "quiet"
 
-// quiet marks routes that are asked all the time: logged at debug level only. So
-// are requests that are denied, which have a line of their own.
+// quiet marks routes that are requested all the time, so that their requests are
+// logged at debug level only. Denied requests are marked too, because [Server.denied]
+// writes a line about them.
 func quiet(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		c.Set(quietKey, true)
@@ -44,8 +45,8 @@ func quiet(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// observe measures and logs each request once it is answered, also where the
-// answer is aborted by a panic.
+// observe measures and logs each request once it is answered, even if a panic
+// aborts the answer.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
@@ -79,10 +80,10 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// withheld stands in the log for what holds a token of ours.
+// withheld replaces, in the log, a method or path that contains one of our tokens.
 const withheld = "(withheld: it holds a token)"
 
-// shown is what the log may have of what was asked for.
+// shown returns a request's method and path in a form that is safe to log.
 func (s *Server) shown(r *http.Request) (method, path string) {
 	method, path = methodOf(r), pathOf(r)
 	if s.tokens.in(r.Method) {
@@ -94,7 +95,7 @@ func (s *Server) shown(r *http.Request) (method, path string) {
 	return method, path
 }
 
-// recovered makes a panic a 500, and logs where it came from.
+// recovered turns a panic into a 500, and logs its stack.
 func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
@@ -102,12 +103,12 @@ func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
 			if v == nil {
 				return
 			}
-			if v == http.ErrAbortHandler { // how the proxy ends an answer that broke off
+			if v == http.ErrAbortHandler { // with it the proxy aborts an answer that broke off
 				panic(v)
 			}
 			s.log.Error("panic", zap.String("panic", fmt.Sprint(v)), zap.ByteString("stack", debug.Stack()), logRequestID(c))
 			if c.Response().Committed {
-				panic(http.ErrAbortHandler) // else the caller would take what it got for all of it
+				panic(http.ErrAbortHandler) // else the caller would take a partial answer for the whole
 			}
 			err = fmt.Errorf("panic: %v", v)
 		}()
@@ -115,14 +116,15 @@ func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// Limits of our own routes. A write may take the engine 13 s.
+// Limits of our own routes. A write may take the engine up to 13 s.
 const (
 	maxBody       = 1 << 20
 	bodyWait      = 10 * time.Second
 	answerTimeout = 30 * time.Second
 )
 
-// bounded keeps a slow or endless caller from holding one of our own routes.
+// bounded limits the size and time of requests to our own routes, so that slow or
+// endless callers cannot occupy them.
 func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		now, control := time.Now(), http.NewResponseController(c.Response())

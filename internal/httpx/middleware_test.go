@@ -100,7 +100,7 @@ func TestOwnAnswersAreNotSniffed(t *testing.T) {
 	}
 }
 
-// deadlines notes those that a handler sets on its connection.
+// deadlines records the deadlines that a handler sets on its connection.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	read, write []time.Time
@@ -133,12 +133,12 @@ func TestOnlyOwnRoutesAreBounded(t *testing.T) {
 	if d := ask("GET", "/livez", ""); len(d.read) != 0 || len(d.write) != 1 || in(d.write, 0) != answerTimeout {
 		t.Errorf("without a body: %+v", d)
 	}
-	// Once the body is there, its deadline must not end the write that follows.
+	// Once the body has arrived, its deadline must not end the write that follows.
 	if d := ask("PUT", "/api/v1/admin/maintenance", `{"enabled":false}`); len(d.read) != 2 || in(d.read, 0) != bodyWait || !d.read[1].IsZero() {
 		t.Errorf("with a body: %+v", d)
 	}
-	// The connection may come from one of our own routes. The caller has its pace,
-	// and no deadline while it is not waited for.
+	// The connection may have deadlines from a request to one of our own routes. They
+	// are cleared: here the caller has a pace, which runs only while we wait for it.
 	d := ask("POST", "/orders", "order")
 	if last := len(d.read) - 1; last < 2 || !d.read[0].IsZero() || in(d.read, 1) != uploading.patience || !d.read[last].IsZero() {
 		t.Errorf("the body on its way to the upstream: %v", d.read)

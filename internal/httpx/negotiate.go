@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// form is how a refusal looks.
+// form is the format of a refusal.
 type form int
 
 const (
@@ -14,7 +14,7 @@ const (
 	formText
 )
 
-// offers in our own order of preference. Who asks for JSON gets the problem.
+// offers are in our order of preference. A caller that asks for JSON gets a problem.
 var offers = []struct {
 	mediaType string
 	form      form
@@ -25,9 +25,9 @@ var offers = []struct {
 	{"text/plain", formText},
 }
 
-// preferred reads an Accept header (RFC 9110, 12.5.1). For each form the most
-// specific range counts. Between forms of the same weight the one that was named
-// more precisely wins, then our own order.
+// preferred reads an Accept header (RFC 9110, 12.5.1). For each form, the most
+// specific matching range counts. If two forms have the same weight, the one with
+// the more specific range wins, then the one that we prefer.
 func preferred(accept string) form {
 	best, bestWeight, bestPrecision := formProblem, 0.0, 0
 	for _, offer := range offers {
@@ -39,9 +39,9 @@ func preferred(accept string) form {
 	return best
 }
 
-// weigh finds the most specific range that matches: 3 is the type itself, 2 its
-// top level, 1 anything, 0 none. An unreadable weight makes a range count for
-// nothing.
+// weigh finds the most specific range that matches. Its precision is 3 for the type
+// itself, 2 for its top level, 1 for anything, and 0 if no range matches. A range
+// whose weight is malformed has weight 0.
 func weigh(accept, mediaType string) (weight float64, precision int) {
 	top, _, _ := strings.Cut(mediaType, "/")
 	for part := range strings.SplitSeq(accept, ",") {

@@ -32,7 +32,7 @@ func TestNegotiation(t *testing.T) {
 		{[]string{"text/plain, */*"}, asText},
 		{[]string{"text/html;q=0.4, text/plain;q=0.6"}, asText},
 		{[]string{"text/html;q=0.4", "application/json;q=0.6"}, asProblem}, // two lines
-		{[]string{"text/*;q=0.5, text/plain;q=0.1"}, asHTML},               // the specific wins over its own group
+		{[]string{"text/*;q=0.5, text/plain;q=0.1"}, asHTML},               // the specific range wins over text/*
 		{[]string{"text/html;q=0, text/*;q=0.2"}, asText},
 		{[]string{"text/html;q=0"}, asProblem},
 		{[]string{"*/*;q=0.1, text/html;q=0"}, asProblem},

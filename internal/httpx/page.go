@@ -18,8 +18,8 @@ type page struct {
 	Links       []string
 }
 
-// pageStyle is the only thing on a page that a browser may apply; the policy
-// names its digest.
+// pageStyle is the only style or script that a browser may apply to a page. The
+// policy allows it by its digest.
 const pageStyle = `body{font:18px/1.6 system-ui,sans-serif;max-width:36rem;margin:20vh auto;padding:0 1.5rem;color:#1c1e21;background:#fafafa}` +
 	`h1{font-size:1.6rem}p{white-space:pre-line;overflow-wrap:anywhere}` +
 	`@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#16181b}a{color:#8ab4f8}}`
@@ -49,16 +49,16 @@ var pageTemplate = template.Must(template.New("page").
 </html>
 `))
 
-// renderPage is the page in HTML.
+// renderPage returns the page as HTML.
 func renderPage(p page) []byte {
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, p); err != nil {
-		panic(err) // the template is fixed, and a buffer takes everything
+		panic(err) // cannot happen: the template is fixed, and writing to a buffer never fails
 	}
 	return b.Bytes()
 }
 
-// landing stands in for the platform where no upstream is configured.
+// landing answers in place of the platform if no upstream is configured.
 func landing(c echo.Context) error {
 	noStore(c)
 	c.Response().Header().Set(echo.HeaderContentSecurityPolicy, pagePolicy)

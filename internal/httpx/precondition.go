@@ -11,7 +11,7 @@ import (
 	"platform-settings/settings"
 )
 
-// Echo has no names for these.
+// Echo has no constants for these.
 const (
 	headerETag        = "ETag"
 	headerIfMatch     = "If-Match"
@@ -20,14 +20,14 @@ const (
 
 func etag(r settings.Revision) string { return strconv.Quote(strconv.FormatInt(int64(r), 10)) }
 
-// entityTag is one of a list (RFC 9110, 8.8.3).
+// entityTag is an ETag as in RFC 9110, 8.8.3.
 type entityTag struct {
 	weak   bool
 	opaque string
 }
 
-// parseTags reads the value of If-Match or If-None-Match: "*", or a list. ok is
-// false where it is neither.
+// parseTags reads the value of If-Match or If-None-Match: "*", or a list of tags. ok
+// is false if it is neither.
 func parseTags(value string) (tags []entityTag, star, ok bool) {
 	if strings.TrimSpace(value) == "*" {
 		return nil, true, true
@@ -50,11 +50,11 @@ func parseTags(value string) (tags []entityTag, star, ok bool) {
 	return tags, false, tags != nil
 }
 
-// notModified says whether the caller has this revision already. A header that
-// cannot be read asks for nothing.
+// notModified reports whether the caller already has this revision. A malformed
+// header is ignored.
 func notModified(c echo.Context, r settings.Revision) bool {
 	tags, star, _ := parseTags(joined(c.Request().Header, headerIfNoneMatch))
-	for _, tag := range tags { // weak tags compare too, for reading
+	for _, tag := range tags { // when reading, weak tags match too
 		if strconv.Quote(tag.opaque) == etag(r) {
 			return true
 		}
@@ -62,17 +62,18 @@ func notModified(c echo.Context, r settings.Revision) bool {
 	return star
 }
 
-// conditionOf is what a write demands with If-Match and If-None-Match.
+// conditionOf returns the condition that If-Match and If-None-Match set for a write.
+// The error is a problem.
 func conditionOf(h http.Header) (c settings.Condition, err error) {
 	if h.Values(headerIfMatch) != nil {
 		tags, star, ok := parseTags(joined(h, headerIfMatch))
 		if !ok {
-			return c, badPrecondition.because(`If-Match cannot be read. Send the ETag as it came, with its quotes, or *.`)
+			return c, badPrecondition.because(`If-Match cannot be read. Send the ETag exactly as you received it, with its quotes, or *.`)
 		}
 		if star {
 			c.Exists = true
 		} else {
-			c.Revisions = []settings.Revision{} // none matches, if all are weak or no revision
+			c.Revisions = []settings.Revision{} // stays empty, and so never matches, if all tags are weak or not a revision
 		}
 		for _, tag := range tags {
 			n, err := strconv.ParseInt(tag.opaque, 10, 64)
@@ -83,15 +84,15 @@ func conditionOf(h http.Header) (c settings.Condition, err error) {
 	}
 	if h.Values(headerIfNoneMatch) != nil {
 		if _, c.Absent, _ = parseTags(joined(h, headerIfNoneMatch)); !c.Absent {
-			return c, badPrecondition.because(`On a write, If-None-Match takes only *, which means: create, and do not change. To change a certain revision, send If-Match.`)
+			return c, badPrecondition.because(`On a write, If-None-Match may only be *, which means: create, but do not change. To change a particular revision, send If-Match.`)
 		}
 	}
 	return c, nil
 }
 
-// weakHint says why weak tags in If-Match are no good for a setting that is at
-// this revision; "" if they are not why the write was refused. A proxy has made
-// them of ours, and reading again brings the like.
+// weakHint explains why weak tags in If-Match do not match a setting at this
+// revision. It is "" if weak tags are not the reason for the refusal. A proxy makes
+// our tags weak, so reading the setting again through it does not help.
 func weakHint(h http.Header, current settings.Revision) string {
 	tags, _, _ := parseTags(joined(h, headerIfMatch))
 	isWeak := func(tag entityTag) bool { return tag.weak }

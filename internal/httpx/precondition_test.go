@@ -70,7 +70,7 @@ func TestReadingWithIfNoneMatch(t *testing.T) {
 			}
 		}
 	}
-	// Another setting's change is the list's, not this one's.
+	// A change of another setting changes the list's tag, not this setting's.
 	s.put(t, "settings/other", `{"value":2}`)
 	if got := s.get(t, "/api/v1/settings/shown", "").header.Get("ETag"); got != tag {
 		t.Errorf("the setting's ETag is %s, want %s", got, tag)
@@ -140,7 +140,7 @@ func TestWritesHoldToTheirPreconditions(t *testing.T) {
 	}
 }
 
-// A condition that no setting can fulfil is not about what the body lacks.
+// A failed condition is reported even if the body also lacks the kind.
 func TestAConditionOnASettingThatDoesNotExistComesBeforeItsKind(t *testing.T) {
 	s := serve(t, nil)
 	for _, token := range []string{adminToken, operatorToken} {
@@ -173,7 +173,7 @@ func TestWeakTagsAreExplained(t *testing.T) {
 		for _, test := range []struct {
 			key   string
 			match []string
-			says  string // "": nothing of weak tags
+			says  string // "": weak tags are not mentioned
 		}{
 			{"k", []string{"W/" + tag}, "Send " + tag + ", or turn compression off for /api/."},
 			{"k", []string{`W/"998", W/"abc"`, "W/" + tag}, "Send " + tag + ","},
@@ -191,7 +191,7 @@ func TestWeakTagsAreExplained(t *testing.T) {
 				t.Errorf("%s %s, If-Match %q: %s", method, test.key, test.match, detail)
 			}
 		}
-		// It is not the weak tag that stands in the way.
+		// Here the refusal is due to If-None-Match, not to the weak tag.
 		a := s.do(t, request{
 			method: method, path: "/api/v1/admin/settings/k", token: adminToken, body: map[string]string{"PUT": `{"value":1}`}[method],
 			header: http.Header{"If-Match": {"W/" + tag + ", " + tag}, "If-None-Match": {"*"}},
@@ -200,7 +200,7 @@ func TestWeakTagsAreExplained(t *testing.T) {
 			t.Errorf("%s with If-None-Match: %s", method, detail)
 		}
 	}
-	// In a list, a strong one that matches is enough.
+	// In a list, one strong tag that matches is enough.
 	a := s.do(t, request{
 		method: "PUT", path: "/api/v1/admin/settings/k", token: adminToken, body: `{"value":1}`,
 		header: http.Header{"If-Match": {`W/"1", ` + tag}},

@@ -13,14 +13,14 @@ const (
 	headerPrefer            = "Prefer"
 	headerPreferenceApplied = "Preference-Applied"
 
-	// maxWait is the most that Prefer: wait is honoured with.
+	// maxWait is the longest wait; a longer one in Prefer is shortened to it.
 	maxWait = 60 * time.Second
 )
 
-// waitOf is what Prefer asks for with wait=SECONDS (RFC 7240, 4.3), at most
-// maxWait; asked is false where it does not. Other preferences are ignored, as
-// the RFC has it. A wait that cannot be read is an error: the caller would take
-// the answer for more than it is.
+// waitOf reads wait=SECONDS in Prefer (RFC 7240, 4.3), and returns at most maxWait;
+// asked is false if there is none. Other preferences are ignored, as the RFC
+// demands. A malformed wait is an error, because the caller would believe that the
+// answer had waited.
 func waitOf(h http.Header) (wait time.Duration, asked bool, err error) {
 	for preference := range splitQuoted(joined(h, headerPrefer), ',') {
 		preference, _, _ = strings.Cut(preference, ";") // its parameters
@@ -31,7 +31,7 @@ func waitOf(h http.Header) (wait time.Duration, asked bool, err error) {
 		value = strings.Trim(strings.TrimSpace(value), `"`)
 		seconds, err := strconv.ParseUint(value, 10, 32)
 		if err != nil {
-			return 0, false, badPreference.because("Prefer: wait takes a number of seconds, as in wait=5; %.32q is none. Nothing was changed.", value)
+			return 0, false, badPreference.because("Prefer: wait takes a number of seconds, as in wait=5; %.32q is not one. Nothing was changed.", value)
 		}
 		return min(time.Duration(seconds)*time.Second, maxWait), true, nil // the first one counts
 	}
@@ -40,7 +40,8 @@ func waitOf(h http.Header) (wait time.Duration, asked bool, err error) {
 
 const waitKey = "wait"
 
-// preference reads what the caller of a write prefers, before it is made.
+// preference reads Prefer before the handler runs, so that a malformed one is refused
+// before anything is changed.
 func preference(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		wait, asked, err := waitOf(c.Request().Header)
@@ -54,7 +55,7 @@ func preference(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// splitQuoted yields what stands between separators that are not inside quotes.
+// splitQuoted splits s at separators that are not inside quotes.
 func splitQuoted(s string, separator byte) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		quoted, from := false, 0

@@ -16,31 +16,31 @@ import (
 )
 
 const (
-	// reloadPeriod is how often files are read again. There is no waiting for file
-	// events: the files of a Kubernetes secret are links, and it is their
-	// directory that moves.
+	// reloadPeriod is how often files are read again. File events would not do: the
+	// files of a Kubernetes secret are links into a directory, and an update replaces
+	// the directory, not the files.
 	reloadPeriod = 5 * time.Second
 
-	// settleTime is how long new content must stay the same to be believed: it
-	// may be half written, or a key may have changed and its certificate not yet.
+	// settleTime is how long new content must stay the same before it is used. Until
+	// then a file may be half written, or a key may be new and its certificate old.
 	settleTime = 500 * time.Millisecond
 	settleRuns = 3
 
 	maxReloadedFile = 1 << 20
 )
 
-// reloaded is what files say. It follows their content; while they cannot be
-// used it keeps what they said last, and has a problem.
+// reloaded is a value that is read from files, and follows their content. While the
+// files cannot be used, it keeps the last value and reports a problem.
 type reloaded[T any] struct {
-	topic   string // what the files are, for the log and in problems
+	topic   string // names the files in the log and in problems
 	paths   []string
 	parse   func(contents [][]byte) (T, error)
-	inspect func(T) string // what is wrong with the value in use, "" for nothing; may be nil
+	inspect func(T) string // says what is wrong with the value in use, "" if nothing; may be nil
 	log     *zap.Logger
 
 	current atomic.Pointer[T]
 	problem atomic.Pointer[string] // nil: none
-	sum     [sha256.Size]byte      // of what current was made of
+	sum     [sha256.Size]byte      // of the contents that current was made from
 }
 
 // load reads the files for the first time. It fails if they cannot be used.
@@ -81,12 +81,13 @@ func (r *reloaded[T]) Run(ctx context.Context) error {
 	}
 }
 
-// look reads the files once, and more often if they have changed.
+// look reads the files. If they have changed or cannot be used, it reads them again
+// until they have settled, or settleRuns are over.
 func (r *reloaded[T]) look(ctx context.Context) {
 	contents, err := r.read()
 	for run := 0; err != nil || sumOf(contents) != r.sum; run++ {
 		if run == settleRuns {
-			r.report(err.Error() + "; what was read before stays in force")
+			r.report(err.Error() + "; the previous content stays in use")
 			return
 		}
 		select {
@@ -99,7 +100,7 @@ func (r *reloaded[T]) look(ctx context.Context) {
 			continue
 		}
 		if !slices.EqualFunc(before, contents, bytes.Equal) {
-			err = errors.New("it keeps changing")
+			err = errors.New("the content keeps changing")
 			continue
 		}
 		if err = r.adopt(contents); err == nil {
@@ -134,7 +135,8 @@ func (r *reloaded[T]) read() ([][]byte, error) {
 	return contents, nil
 }
 
-// readFile refuses what could block, and what could fill the memory.
+// readFile refuses files that could block, such as pipes, and files that could fill the
+// memory.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -155,7 +157,7 @@ func readFile(path string) ([]byte, error) {
 	return content, err
 }
 
-// sumOf tells contents apart, also by where one ends and the next begins.
+// sumOf is a hash of the contents. It also depends on where one ends and the next begins.
 func sumOf(contents [][]byte) [sha256.Size]byte {
 	var sums []byte
 	for _, content := range contents {
@@ -165,7 +167,7 @@ func sumOf(contents [][]byte) [sha256.Size]byte {
 	return sha256.Sum256(sums)
 }
 
-// report sets what is wrong, "" for nothing, and logs it if that is new.
+// report sets the problem, "" for none, and logs it if it has changed.
 func (r *reloaded[T]) report(problem string) {
 	was := r.Problem()
 	if problem != "" {
@@ -181,7 +183,7 @@ func (r *reloaded[T]) report(problem string) {
 	}
 }
 
-// Problem says what is wrong, "" for nothing.
+// Problem says what is wrong; "" if nothing is.
 func (r *reloaded[T]) Problem() string {
 	if problem := r.problem.Load(); problem != nil {
 		return *problem

@@ -20,8 +20,9 @@ const (
 	newToken = "new-token-0123456789abcdef0123456789"
 )
 
-// followed runs the tokens of a file, in a bubble, until the test ends. It returns
-// them and a step: the longest that a change takes to be in force.
+// followed loads tokens from a file and follows it, in fake time, until the test
+// ends. step waits for the longest time that a change of the file may take to be
+// used.
 func followed(t *testing.T, path string) (tokens *Tokens, logs *observer.ObservedLogs, step func()) {
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
@@ -69,7 +70,7 @@ func TestTokensFollowTheContentOfTheirFile(t *testing.T) {
 		if n := logs.Len(); n != 0 {
 			t.Errorf("logged %v while nothing changed", logs.All())
 		}
-		// The same length, and the same time of change.
+		// The new content has the same length and the same modification time.
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -93,8 +94,8 @@ func TestTokensFollowTheContentOfTheirFile(t *testing.T) {
 	})
 }
 
-// Kubernetes makes a secret's files links into a directory, which is a link too,
-// and changes that one.
+// In Kubernetes, the files of a secret are links into a directory that is itself a
+// link. An update changes that link.
 func TestTokensFollowALinkThatMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -141,7 +142,7 @@ func TestAFileThatCannotBeUsedKeepsWhatItSaidAndRecovers(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"a pipe": func(t *testing.T, path string) { // whose opening would block
+		"a pipe": func(t *testing.T, path string) { // to open it would block
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +197,7 @@ func TestAFileThatComesBackAsItWasRecovers(t *testing.T) {
 	})
 }
 
-// It is read in the very moment in which it has been emptied to be written anew.
+// The file is read just after it was emptied, before it is written again.
 func TestAHalfWrittenFileIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := newFile(t, lineOf("ci", "operator", oldToken, ""))

@@ -36,8 +36,8 @@ func TestOurPathsNeverFallThroughToTheUpstream(t *testing.T) {
 	}
 }
 
-// Other spellings of our paths are neither a way around the gate nor one for a
-// token to the upstream.
+// Other spellings of our paths must not get around the gate, nor take a token to the
+// upstream.
 func TestNoSpellingOfAnOwnPathReachesTheUpstream(t *testing.T) {
 	address, asked := upstream(t, nil)
 	s := serve(t, func(c *Config) { c.Upstream = address })
@@ -56,7 +56,7 @@ func TestNoSpellingOfAnOwnPathReachesTheUpstream(t *testing.T) {
 		"/api/v1/settings//":                              404,
 		"/api/v1/settings/a/b":                            404,
 		"/api/v1/settings/a%2Fb":                          404,
-		"/api/v1/settings/maintenance%5Fmode":             200, // the same by RFC 3986
+		"/api/v1/settings/maintenance%5Fmode":             200, // the same path by RFC 3986
 		"/api/v1/admin/../admin/maintenance":              404,
 		"/api/v1/admin/maintenance/":                      404,
 		"/api/v1/admin/settings/maintenance_mode%2Fmore":  404,
@@ -98,7 +98,7 @@ func TestNoSpellingGetsPastTheGate(t *testing.T) {
 	} {
 		s.get(t, path, "").wantProblem(t, 503, "maintenance")
 	}
-	// These stay with us whatever they mean.
+	// These begin with paths of ours, so they never reach the upstream.
 	for _, path := range []string{"/api/v1/settings/../../../orders", "/api/v1/admin/../../../orders", "/gate/../orders"} {
 		if a := s.get(t, path, adminToken); a.status != 404 {
 			t.Errorf("%s: %d", path, a.status)

@@ -13,34 +13,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Limits of the server. There is none on how long a request or its answer may
-// take: the upstream may stream, at a [pace]. Our own routes are bounded one by one.
+// Limits of the server. There is none on how long a request or its answer may take,
+// because the upstream may stream, at a [pace]. Each of our own routes is bounded.
 const (
 	headerTimeout  = 5 * time.Second
-	strayTimeout   = 10 * time.Second // for a body after net/http's own refusal, such as a 417
+	strayTimeout   = 10 * time.Second // for a body that net/http itself reads, after a refusal of its own such as 417
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
 	noticeTime     = time.Second
 	drainTimeout   = 10 * time.Second
 )
 
-// Lines are what a server listens on. The server closes them.
+// Lines are the listeners of a server, which closes them.
 type Lines struct {
 	// Public is for everybody. Required.
 	Public net.Listener
 
-	// Admin has the admin API, the metrics and the reading routes, but not the
-	// platform, so that a crowd before the gate cannot take the switch away.
-	// Required if [Config.AdminLine] is set, and nil if not.
+	// Admin serves the admin API, the metrics and the reading routes, but not the
+	// platform, so that a crowd on the public line cannot lock out the switch. It is
+	// required if [Config.AdminLine] is set, and must be nil if not.
 	Admin net.Listener
 }
 
-// Serve is called once. It serves until ctx ends. Then readiness is off; after noticeTime no more
-// connections are taken, requests in flight have drainTimeout to finish, and
-// Serve returns nil.
+// Serve serves until ctx ends, and must be called only once. When ctx ends, it turns
+// readiness off. After 1 s it takes no more connections. Requests in flight then have
+// 10 s to finish; those that do not are cut off, and Serve returns nil. It returns an
+// error if lines do not match [Config.AdminLine], or if a listener fails.
 func (s *Server) Serve(ctx context.Context, lines Lines) error {
 	if (lines.Admin != nil) != (s.admin.Echo != nil) {
-		return errors.New("serve: Lines.Admin and Config.AdminLine go together")
+		return errors.New("serve: set Lines.Admin if Config.AdminLine is set, and only then")
 	}
 	var servers []*http.Server
 	failed := make(chan error, 2)
@@ -93,7 +94,7 @@ func (s *Server) Serve(ctx context.Context, lines Lines) error {
 }
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
-	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel) // fails only for a level that does not exist
+	log, _ := zap.NewStdLogAt(s.log, zapcore.DebugLevel) // fails only for an unknown level
 	server := &http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            headerTimeout,
@@ -102,7 +103,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		MaxHeaderBytes:               maxHeaderBytes,
 		ErrorLog:                     log,
 		ConnContext:                  connectionOf,
-		DisableGeneralOptionsHandler: true, // OPTIONS * meets the gate too
+		DisableGeneralOptionsHandler: true, // so that OPTIONS * meets the gate too
 	}
 	if s.certificate != nil {
 		server.TLSConfig = s.certificate.Config()

@@ -1,4 +1,4 @@
-// Package httpx serves the settings over HTTP, and holds the gate before the
+// Package httpx serves the settings over HTTP, and is the gate in front of the
 // platform.
 package httpx
 
@@ -14,46 +14,47 @@ import (
 	source "platform-settings/internal/settings"
 )
 
-// Config is what a server needs.
+// Config configures a server.
 type Config struct {
 	// Engine holds the settings. Required.
 	Engine *source.Engine
 
-	// Tokens say who may call the admin API. Nil: there is none. The caller runs
-	// them.
+	// Tokens say who may call the admin API. Nil: there are none, and the admin API is
+	// off. The caller of [New] must run them with [Tokens.Run].
 	Tokens *Tokens
 
-	// Certificate is for TLS, which the server then speaks alone. Nil: plain
-	// HTTP. The caller runs it.
+	// Certificate makes the server speak TLS only. Nil: plain HTTP. The caller of [New]
+	// must run it with [Certificate.Run].
 	Certificate *Certificate
 
-	// Upstream is the platform behind the gate. Nil: a landing page.
+	// Upstream is the platform behind the gate. Nil: a landing page instead.
 	Upstream *url.URL
 
-	// TrustedProxies are the peers whose Forwarded and X-Forwarded-… are believed.
-	// Empty: nobody's.
+	// TrustedProxies are the peers whose Forwarded and X-Forwarded-… headers are
+	// trusted. Empty: no peer's.
 	TrustedProxies []netip.Prefix
 
-	// Origins are those whose scripts may read our own answers. Nil: none.
+	// Origins are the origins whose scripts may read our own answers. Nil: none.
 	Origins Origins
 
-	// AdminLine says that the admin API and the metrics are on a line of their
-	// own, and on the public one no more; see [Lines].
+	// AdminLine moves the admin API and the metrics from the public line to a line of
+	// their own; see [Lines].
 	AdminLine bool
 
-	// MaxConnections is how many connections the public line takes at once; more
-	// wait in the system's queue. It needs an admin line, because it would lock out
-	// the switch and the probes. 0: no limit.
+	// MaxConnections is how many connections the public line takes at once. Further
+	// ones wait in the system's queue. 0: no limit. It requires AdminLine, because on a
+	// single line the limit would lock out the switch and the probes.
 	MaxConnections int
 
 	// Pod is this process's name.
 	Pod string
 
-	// Log gets a line a request, denials and faults. Nil: nothing is logged.
+	// Log gets a line for each request, and lines about denials and faults. Nil: nothing
+	// is logged.
 	Log *zap.Logger
 
-	// Registry is what /metrics serves; the request metrics register on it.
-	// Required.
+	// Registry holds the metrics that /metrics serves. [New] registers the request
+	// metrics on it. Required.
 	Registry *prometheus.Registry
 }
 
@@ -73,13 +74,14 @@ type Server struct {
 	denials     denials
 	door        *gate
 	public      line
-	admin       line          // none without Config.AdminLine
+	admin       line          // its Echo is nil without Config.AdminLine
 	draining    chan struct{} // closed when the drain begins
 
 	maxConnections int
 }
 
-// New checks the config. It does no I/O and starts nothing.
+// New makes a server. It fails if the config is invalid. It does no I/O and starts
+// nothing.
 func New(c Config) (*Server, error) {
 	switch {
 	case c.Engine == nil:
@@ -106,7 +108,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.waits = newWaits(s.metrics)
 	if s.tokens == nil {
-		s.tokens, _ = LoadTokens(nil, "", nil) // fails on a file only
+		s.tokens, _ = LoadTokens(nil, "", nil) // without a file it cannot fail
 	}
 	countProblems(c.Registry, s.problems)
 	if s.log == nil {
@@ -117,7 +119,7 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// routes is every path and its guards. Only the platform is gated.
+// routes registers every path with its guards. Only the platform is behind the gate.
 func (s *Server) routes(c Config) {
 	s.public = s.newLine()
 	s.reading(s.public)
@@ -126,7 +128,7 @@ func (s *Server) routes(c Config) {
 		s.reading(s.admin)
 		s.operating(s.admin, c.Registry)
 		s.admin.group("").handle("/*", unknown)
-		hidden := s.public.group("", bounded) // from the platform too: the token may be sent here by mistake
+		hidden := s.public.group("", bounded) // from the platform too, because a token may be sent here by mistake
 		for _, path := range []string{"/metrics", "/api/v1/admin", "/api/v1/admin/*", "/console", "/console/*"} {
 			hidden.handle(path, unknown)
 		}
@@ -152,7 +154,7 @@ func (s *Server) routes(c Config) {
 	}
 }
 
-// reading is what anybody may ask for, on either line.
+// reading registers the routes that anybody may read, on either line.
 func (s *Server) reading(l line) {
 	health := l.group("", quiet, bounded)
 	health.handle("/livez", get(livez))
@@ -169,7 +171,8 @@ func (s *Server) reading(l line) {
 	reading.handle("/:key/*", unknown)
 }
 
-// operating is what the public line does without where there is one for admins.
+// operating registers the routes that belong to the admin line, or to the public one
+// if there is no admin line.
 func (s *Server) operating(l line, registry *prometheus.Registry) {
 	l.group("", quiet, bounded).handle("/metrics", get(metricsPage(registry)))
 
@@ -190,11 +193,12 @@ func (s *Server) operating(l line, registry *prometheus.Registry) {
 	admin.handle("/settings/:key/*", unknown)
 }
 
-// Handler is the public line, for a server of the caller's own. Only [Server.Serve]
-// bounds how long a connection may last once its request was refused.
+// Handler returns the public line, for use with an http.Server of the caller's own.
+// Only [Server.Serve] limits how long a connection may stay open after its request
+// was refused.
 func (s *Server) Handler() http.Handler { return s.public }
 
-// AdminHandler is the admin line; nil without [Config.AdminLine].
+// AdminHandler returns the admin line, or nil without [Config.AdminLine].
 func (s *Server) AdminHandler() http.Handler {
 	if s.admin.Echo == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Every route and its guard, once more and from outside.
+// Every route and its guard, tested from outside.
 func TestRolesMayWhatTheyMay(t *testing.T) {
 	address, _ := upstream(t, nil)
 	s := serve(t, func(c *Config) { c.Upstream = address })
@@ -22,7 +22,7 @@ func TestRolesMayWhatTheyMay(t *testing.T) {
 	for _, route := range []struct {
 		request string
 		body    string
-		// by nobody, a wrong token, a viewer, an operator, an admin
+		// the status without a token, with a wrong one, and for viewer, operator and admin
 		want [5]int
 	}{
 		{"GET /livez", "", [5]int{200, 200, 200, 200, 200}},
@@ -55,7 +55,7 @@ func TestRolesMayWhatTheyMay(t *testing.T) {
 		{"PUT /api/v1/admin/settings/fresh", `{"value":2,"kind":"int"}`, [5]int{401, 401, 403, 403, 201}},
 		{"PUT /api/v1/admin/settings/fresh2", `{"value":2}`, [5]int{401, 401, 403, 403, 422}},
 		{"DELETE /api/v1/admin/settings/fresh", "", [5]int{401, 401, 403, 403, 200}},
-		{"GET /orders", "", [5]int{200, 200, 200, 200, 200}}, // tokens there are the platform's business
+		{"GET /orders", "", [5]int{200, 200, 200, 200, 200}}, // on the platform's paths, tokens are its own business
 	} {
 		method, path, _ := strings.Cut(route.request, " ")
 		for i, token := range []string{"", wrongToken, viewerToken, operatorToken, adminToken} {

@@ -10,7 +10,7 @@ import (
 	"platform-settings/settings"
 )
 
-// settings lists what the caller may see, ordered by key.
+// settings lists the settings that the caller may see, ordered by key.
 func (s *Server) settings(c echo.Context) error {
 	encoding, err := s.encoding()
 	if err != nil {
@@ -23,8 +23,8 @@ func (s *Server) settings(c echo.Context) error {
 	return sendTagged(c, encoding.snapshot.Revision(), list)
 }
 
-// setting is one that the caller may see. To others a private one does not
-// exist.
+// setting answers with one setting. If the caller may not see it, the answer is the
+// same as if it did not exist.
 func (s *Server) setting(c echo.Context) error {
 	encoding, err := s.encoding()
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *Server) setting(c echo.Context) error {
 	case row == nil && authorized:
 		return settings.ErrNotFound
 	case !authorized && (row == nil || !row.setting.Public):
-		return noSuchSetting.because("No public setting has this key. Check its spelling; with a token there may be more to see.")
+		return noSuchSetting.because("No public setting has this key. Check its spelling, or send a token to see private settings as well.")
 	}
 	return sendTagged(c, row.setting.Revision, row.alone)
 }
@@ -53,8 +53,8 @@ func (s *Server) adminSetting(c echo.Context) error {
 	return sendTagged(c, row.setting.Revision, row.alone)
 }
 
-// putSetting changes a setting's value, which an operator may, or creates one
-// or sets public, which takes an admin.
+// putSetting changes or creates a setting. An operator may change its value and
+// description. Only an admin may create a setting or set public.
 func (s *Server) putSetting(c echo.Context) error {
 	key, who := keyOf(c), callerOf(c)
 	if err := settings.CheckKey(key); err != nil {
@@ -110,7 +110,7 @@ func (s *Server) putSetting(c echo.Context) error {
 	return s.answerWrite(c, status, written.Revision, wire.Written{Setting: &setting})
 }
 
-// kindOf is the kind that the caller names, else the one that the setting has.
+// kindOf returns the kind that the caller names, or else the setting's own kind.
 // A failed If-Match takes precedence over a missing kind.
 func (s *Server) kindOf(key string, named *string, who caller, demanded settings.Condition) (settings.Kind, error) {
 	if named != nil {
@@ -152,19 +152,20 @@ func authorOf(c echo.Context, reason *string) settings.Author {
 	return settings.Author{Actor: callerOf(c).name, Reason: orZero(reason), Awaits: c.Get(waitKey) != nil}
 }
 
-// snapshot is the current one, once there is one from the database or the
-// last-good file: before that nobody can tell which settings exist.
+// snapshot returns the current snapshot if it comes from the database or the
+// last-good file. Without one, this pod cannot know which settings exist, and the
+// error is a problem.
 func (s *Server) snapshot() (*settings.Snapshot, error) {
 	snapshot := s.engine.Current()
 	if !snapshot.Source().Known() {
-		p := noSnapshot.because("This pod has not read the settings from its database yet. Try again; /readyz says how it is doing.")
+		p := noSnapshot.because("This pod has not read the settings from its database yet. Try again; /readyz reports the pod's state.")
 		p.RetryAfter = 1
 		return nil, p
 	}
 	return snapshot, nil
 }
 
-// encoding is the JSON of the current snapshot, once there is one.
+// encoding returns the JSON of the current snapshot. It fails as [Server.snapshot] does.
 func (s *Server) encoding() (*encoding, error) {
 	if _, err := s.snapshot(); err != nil {
 		return nil, err
@@ -172,8 +173,8 @@ func (s *Server) encoding() (*encoding, error) {
 	return s.encoded.of(s.engine.Current), nil
 }
 
-// varies tells caches that the answer depends on the token, and says whether
-// there is one.
+// varies tells caches that the answer depends on the token, and reports whether the
+// caller has one.
 func varies(c echo.Context) (authorized bool) {
 	authorized = callerOf(c).role != 0
 	h := c.Response().Header()
@@ -185,8 +186,8 @@ func varies(c echo.Context) (authorized bool) {
 	return authorized
 }
 
-// sendTagged answers with the revision as ETag, or that it is the caller's
-// already: then nothing is encoded.
+// sendTagged answers with the revision as ETag. If the caller already has that
+// revision, it answers 304, and encodes nothing.
 func sendTagged(c echo.Context, r settings.Revision, pieces func() ([][]byte, error)) error {
 	c.Response().Header().Set(headerETag, etag(r))
 	if notModified(c, r) {

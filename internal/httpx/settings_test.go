@@ -42,7 +42,7 @@ func TestSettingsAreListedByWhatTheCallerMaySee(t *testing.T) {
 		for _, setting := range got["settings"].([]any) {
 			setting := setting.(map[string]any)
 			if setting["key"] == "maintenance_mode" {
-				setting["updated_by"] = "postgres" // whoever migrated
+				setting["updated_by"] = "postgres" // the role that ran the migrations
 			}
 			if at, err := time.Parse(time.RFC3339, setting["updated_at"].(string)); err != nil || at.IsZero() || at.Location() != time.UTC {
 				t.Errorf("updated_at is %v, %v", setting["updated_at"], err)
@@ -95,7 +95,7 @@ func TestASettingIsCreatedChangedAndDeleted(t *testing.T) {
 		t.Errorf("the value is %d", v)
 	}
 
-	// An operator's value; the rest stays.
+	// An operator changes the value; everything else stays the same.
 	s.put(t, "settings/shop.limit", `{"value":1,"description":"Items a cart.","public":true}`)
 	changed := s.do(t, request{method: "PUT", path: path, token: operatorToken, body: `{"value":5}`})
 	want = map[string]any{"revision": 4.0, "setting": map[string]any{
@@ -106,7 +106,7 @@ func TestASettingIsCreatedChangedAndDeleted(t *testing.T) {
 		t.Errorf("changed: %d (-want +got):\n%s", changed.status, diff)
 	}
 
-	// The same again is no commit.
+	// Writing the same value again makes no commit.
 	if same := s.do(t, request{method: "PUT", path: path, token: operatorToken, body: `{"value":5}`}); same.header.Get("ETag") != `"4"` || same.json(t)["revision"] != 4.0 {
 		t.Errorf("the same again: %v %s", same.header, same.body)
 	}

@@ -17,20 +17,20 @@ const (
 	headerXForwardedProto = echo.HeaderXForwardedProto
 )
 
-// proxyWords are what a name has in it, from the start of a word on, if a proxy
-// says by it who is asking, how, and for what. A dot is the end of a word.
+// proxyWords occur, at the start of a word, in the names of headers in which proxies
+// describe the client and its request. A dot means the end of a word.
 var proxyWords = []string{
-	"forwarded", "forwarder", "forward.", "original-", "rewrite-", "remote.", "x-client-", "x-cluster-", // the way here
+	"forwarded", "forwarder", "forward.", "original-", "rewrite-", "remote.", "x-client-", "x-cluster-", // the hops
 	"ip.", "ipv4.", "ipv6.", "clientip", "client-ip", "client-addr", // the client's address
 	"client-cert", "clientcert", "client-verify", "client-dn.", "ssl.", "tls.", "mtls.", // its certificate
 	"client-principal", "authenticated.", "auth-request.", "webauth.", "oidc.", // its user
-	"https.", "x-scheme.", "url-scheme.", "x-host.", "host-override.", // what it asked for
-	"azure.", "cloudfront.", "envoy.", "tailscale.", // proxies that put their own name before what they say
+	"https.", "x-scheme.", "url-scheme.", "x-host.", "host-override.", // the scheme and host it asked for
+	"azure.", "cloudfront.", "envoy.", "tailscale.", // prefixes that proxies use for all their headers
 }
 
-// spoofable says whether an upstream may take a header of this name for the word
-// of a proxy: from anybody else it is a lie. It makes no copy, because it is asked
-// of every header of every request.
+// spoofable reports whether an upstream may trust a header of this name as written by
+// a proxy. If anybody else sent it, it could be forged. It allocates nothing, because
+// it is called for every header of every request.
 func spoofable(name string) bool {
 	for i := range len(name) {
 		if i > 0 && isAlphanumeric(name[i-1]) {
@@ -45,9 +45,9 @@ func spoofable(name string) bool {
 	return false
 }
 
-// folds says whether a name begins with words, which are in lower case. What is
-// neither letter nor digit counts as a dash, because to CGI, and to whatever
-// follows its rules, all of these are the same.
+// folds reports whether a name begins with words, which are in lower case. Every
+// character that is not a letter or digit counts as a dash, because CGI, and
+// everything that follows its rules, does not distinguish them.
 func folds(name, words string) bool {
 	for i := range len(words) {
 		wordEnds := i == len(name) || !isAlphanumeric(name[i])
@@ -70,8 +70,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// dropDoubles takes out each header that CGI could not tell from another one
-// whose name has dashes only, such as X_Request_ID beside X-Request-ID.
+// dropDoubles removes each header whose name CGI could not distinguish from another
+// header's name with dashes, such as X_Request_ID if there is X-Request-ID.
 func dropDoubles(h http.Header) {
 	for name := range h {
 		dashed := strings.Map(func(r rune) rune {
@@ -86,10 +86,10 @@ func dropDoubles(h http.Header) {
 	}
 }
 
-// forward makes out, the header of the request to the upstream, say what is known
-// of the way here: what a trusted peer says of it, and the peer itself. All of
-// that comes from the request as it came in, because the client's Connection may
-// have had any header removed since.
+// forward sets, in the header of the request to the upstream, what is known about the
+// request's origin: the headers of a trusted peer, and the peer's own address. It
+// takes them from the incoming request, because the client's Connection header may
+// have had any of them removed from out.
 func (p proxies) forward(out http.Header, in *http.Request) {
 	for name := range out {
 		if spoofable(name) {
@@ -128,9 +128,9 @@ func (p proxies) forward(out http.Header, in *http.Request) {
 	dropDoubles(out)
 }
 
-// wayHere is what X-Forwarded-For says, else what Forwarded does. A hop that does
-// not say from whom it got the request keeps its place: without it, the one to
-// its left would be taken for the client.
+// wayHere returns the hops in X-Forwarded-For, or else those in Forwarded. A hop that
+// names no address becomes "unknown". If it were left out, the hop to its left would
+// be mistaken for the client.
 func wayHere(h http.Header) (way []string) {
 	if lines := h[headerXForwardedFor]; lines != nil {
 		for _, line := range lines {
@@ -150,8 +150,8 @@ func wayHere(h http.Header) (way []string) {
 	return way
 }
 
-// appended is Forwarded with this hop at its end. What is malformed, and all to
-// the left of it, is left out: it could make this hop unreadable, too.
+// appended returns Forwarded with this hop at its end. A malformed element, and
+// everything to its left, is left out, because it could make this hop unreadable, too.
 func appended(in *http.Request, peer, proto string) string {
 	var all []string
 	for _, hop := range slices.Backward(forwardedHops(in.Header)) {

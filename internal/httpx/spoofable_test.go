@@ -210,8 +210,8 @@ func TestAHostIsQuotedInForwarded(t *testing.T) {
 	}
 }
 
-// What a client names in Connection is taken out by the proxy on the way; it must
-// not be what others rely on.
+// A proxy removes the headers that the client names in Connection. Those must not be
+// ones that the upstream relies on.
 func TestAClientsConnectionTakesNothingOut(t *testing.T) {
 	headers := make(chan http.Header, 1)
 	address, _ := upstream(t, func(_ http.ResponseWriter, r *http.Request) { headers <- r.Header })
@@ -244,7 +244,8 @@ func TestAClientsConnectionTakesNothingOut(t *testing.T) {
 	}
 }
 
-// reachedBy sends bytes to an address, and returns what reached the upstream.
+// reachedBy sends raw bytes to an address, and returns the header that reached the
+// upstream.
 func reachedBy(t *testing.T, address, request string, reached <-chan http.Header) http.Header {
 	t.Helper()
 	u, err := url.Parse(address)

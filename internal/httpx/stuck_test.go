@@ -15,8 +15,8 @@ import (
 	"platform-settings/settings"
 )
 
-// narrow is a listener whose connections have small buffers in the kernel, so
-// that an answer which nobody reads is stuck in this process.
+// narrow is a listener whose connections have small kernel buffers, so that an answer
+// that nobody reads stays in this process's memory.
 type narrow struct{ net.Listener }
 
 const kernelBuffer = 8 << 10
@@ -29,7 +29,7 @@ func (l narrow) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// stick asks for a path, reads the first line of the answer, and then nothing.
+// stick requests a path, reads the first line of the answer, and then stops reading.
 func stick(t *testing.T, address, path string) {
 	t.Helper()
 	dialer := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
@@ -51,13 +51,13 @@ func stick(t *testing.T, address, path string) {
 
 func heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what finalizers and pools held on to
+	runtime.GC() // frees what finalizers and pools still held
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse
 }
 
-// Anybody may read the public settings, and stop reading.
+// Anybody can request the public settings, and then stop reading the answer.
 func TestReadersThatStopReadingShareTheBytes(t *testing.T) {
 	const (
 		texts, readers, rounds = 40, 300, 10

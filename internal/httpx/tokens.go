@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// The length of a token, in characters of visible ASCII without commas. Its
-// upper bound bounds the search for tokens in what goes to the upstream.
+// The length of a token, in characters of visible ASCII without commas. The upper
+// limit bounds the work of [Tokens.in].
 const (
 	minToken = 32
 	maxToken = 512
@@ -26,14 +26,14 @@ const (
 // maxTokens is how many tokens the file may hold.
 const maxTokens = 1000
 
-// Token is one that may be presented. It holds the digest, not the token.
+// Token is a valid token's caller and digest. It does not contain the token itself.
 type Token struct {
 	caller
 	digest [sha256.Size]byte
 }
 
-// Tokens say who may call the admin API: those of the environment, and those of
-// a file that may change. Make them with [LoadTokens].
+// Tokens are the tokens that may call the admin API: fixed ones, and those of a file,
+// whose changes they follow. Make them with [LoadTokens].
 type Tokens struct{ all *reloaded[tokenSet] }
 
 type tokenSet struct {
@@ -41,9 +41,9 @@ type tokenSet struct {
 	digests map[[sha256.Size]byte]struct{}
 }
 
-// LoadTokens joins tokens with those in a file; the path "" is for no file. It
-// fails if the file cannot be read or a line of it is malformed. The log, which
-// may be nil, gets what becomes of the file later.
+// LoadTokens combines fixed tokens with those in a file; the path "" means no file. It
+// fails if the file cannot be read or is malformed. Later changes and faults of the
+// file go to the log, which may be nil.
 func LoadTokens(fixed []Token, path string, log *zap.Logger) (*Tokens, error) {
 	all := &reloaded[tokenSet]{topic: "admin tokens file", log: log}
 	if path != "" {
@@ -72,16 +72,16 @@ func LoadTokens(fixed []Token, path string, log *zap.Logger) (*Tokens, error) {
 // Run follows the file until ctx ends, and then returns nil.
 func (ts *Tokens) Run(ctx context.Context) error { return ts.all.Run(ctx) }
 
-// Problem says what is wrong with the file, "" for nothing.
+// Problem says what is wrong with the file; "" if nothing is.
 func (ts *Tokens) Problem() string { return ts.all.Problem() }
 
 func (ts *Tokens) set() tokenSet { return *ts.all.current.Load() }
 
-// none says that no token is configured at all, not even one that has ended.
+// none reports whether no token is configured at all, not even one that has ended.
 func (ts *Tokens) none() bool { return len(ts.set().tokens) == 0 }
 
-// find looks for the caller with this token; it takes as long whichever it is.
-// If the token has ended, the caller is known and not ok.
+// find returns the caller with this token. It takes the same time for every token. If
+// the token has ended, it returns the caller, but ok is false.
 func (ts *Tokens) find(secret string) (found caller, ok bool) {
 	if len(secret) < minToken || len(secret) > maxToken || strings.ContainsFunc(secret, neverInToken) {
 		return caller{}, false
@@ -99,9 +99,9 @@ func neverInToken(r rune) bool { return r <= ' ' || r > '~' || r == ',' }
 
 var tokenName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 
-// ParseTokens reads "name:role:token,…"; the roles are viewer, operator and
-// admin. An error names the entry, and holds no part of any token, not even of
-// one in the wrong place.
+// ParseTokens reads "name:role:token,…"; the roles are viewer, operator and admin. A
+// token has 32 to 512 characters of visible ASCII without commas. An error names the
+// entry, but contains no part of any token, not even of one in the wrong place.
 func ParseTokens(s string) ([]Token, error) {
 	if strings.TrimSpace(s) == "" {
 		return nil, nil
@@ -144,7 +144,7 @@ func checkToken(before []Token, t Token) error {
 	for i, other := range before {
 		switch {
 		case other.name == t.name:
-			return fmt.Errorf("the name is that of token %d too", i+1)
+			return fmt.Errorf("token %d has the same name", i+1)
 		case other.digest == t.digest:
 			return fmt.Errorf("it is the same token as token %d", i+1)
 		}
@@ -153,8 +153,8 @@ func checkToken(before []Token, t Token) error {
 }
 
 // parseTokensFile appends the tokens of a file to those before it. A line is
-// name:role:digest or name:role:digest:end. A token may be there twice with the
-// same name and role, and is valid for as long as any of its lines says.
+// name:role:digest or name:role:digest:end. A token may occur several times if the
+// name and role are the same, and is valid until the latest of its ends.
 func parseTokensFile(content string, before []Token) ([]Token, error) {
 	tokens, number, count := before, 0, 0
 	for line := range strings.Lines(strings.TrimPrefix(content, "\ufeff")) {
@@ -214,7 +214,8 @@ func addToken(tokens []Token, t Token) ([]Token, error) {
 	return tokens, nil
 }
 
-// parseCaller returns what it could read with its error, for the message.
+// parseCaller returns what it could read even with an error, so that the message can
+// name the caller.
 func parseCaller(name, roleName string) (caller, error) {
 	if !tokenName.MatchString(name) {
 		return caller{}, errors.New("the name must be 1 to 64 letters, digits, '_', '.' and '-'")
@@ -226,7 +227,8 @@ func parseCaller(name, roleName string) (caller, error) {
 	return c, nil
 }
 
-// shown is the name as an error may hold it: what is as long as a token may be one.
+// shown returns the name in a form that is safe in errors. It omits a long name, which
+// may be a token in the wrong place.
 func (t Token) shown() string {
 	if t.name == "" || len(t.name) >= minToken {
 		return ""
@@ -234,16 +236,17 @@ func (t Token) shown() string {
 	return fmt.Sprintf(" (%q)", t.name)
 }
 
-// The tokens that we make begin with madePrefix; the rest is base32, in upper case.
+// The tokens that [NewToken] makes begin with madePrefix; the rest is base32, in upper
+// case.
 const (
 	madePrefix = "pst_"
 	madeLength = 56 // with the prefix
 )
 
-// NewToken makes a token, and the line for the file that holds its digest. The
-// token is random, 260 bits, and begins with [madePrefix], so that scanners for
-// leaked secrets can know it. An end of zero is for none. It fails if the name or the
-// role is malformed.
+// NewToken makes a token, and the line with its digest for the tokens file. The token
+// has 260 random bits, and begins with "pst_", so that scanners for leaked secrets
+// recognise it. A zero end means that it has no end. It fails if the name or the role
+// is malformed.
 func NewToken(name, roleName string, end time.Time) (secret, line string, err error) {
 	if _, err := parseCaller(name, roleName); err != nil {
 		return "", "", err

@@ -13,7 +13,7 @@ import (
 
 var longAgo = time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// newFile writes a file, and returns its path.
+// newFile writes a temporary file, and returns its path.
 func newFile(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
@@ -23,7 +23,7 @@ func newFile(t *testing.T, content string) string {
 	return path
 }
 
-// lineOf is a token's line in a file; rest is what follows the digest.
+// lineOf returns a token's line in a tokens file; rest follows the digest.
 func lineOf(name, role, secret, rest string) string {
 	return fmt.Sprintf("%s:%s:%x%s\n", name, role, sha256.Sum256([]byte(secret)), rest)
 }
@@ -68,7 +68,7 @@ func TestRefusedTokensAreNamedAndNotShown(t *testing.T) {
 		"bob:admin:" + strings.Repeat(secret, 14): `token 1 ("bob"): the token must have 32 to 512 characters, it has 546`,
 		"bob:admin:" + secret + " " + secret:      `token 1 ("bob"): the token must be visible ASCII`,
 		"bob:admin:" + secret + "é":               `token 1 ("bob"): the token must be visible ASCII`,
-		good + ",ada:viewer:" + secret:            `token 2 ("ada"): the name is that of token 1 too`,
+		good + ",ada:viewer:" + secret:            `token 2 ("ada"): token 1 has the same name`,
 		good + ",bob:viewer:" + adminToken:        `token 2 ("bob"): it is the same token as token 1`,
 	} {
 		tokens, err := ParseTokens(entries)
@@ -90,7 +90,7 @@ func TestTokensOfAFileJoinThoseOfTheVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared := lineOf("vera", "viewer", viewerToken, ":2020-01-02T03:04:05Z") // the variable has it without an end
+	shared := lineOf("vera", "viewer", viewerToken, ":2020-01-02T03:04:05Z") // the same token without an end is in the variable
 	other, lasting := "other-"+viewerToken, "lasting-"+viewerToken
 	content := "\ufeff# made by hand\r\n\r\n  " + line + "\r\n\t#x\n" + shared +
 		lineOf("ada", "admin", other, ":2020-01-02T03:04:05Z") + lineOf("ada", "admin", other, ":2999-01-02T03:04:05.5+02:00") +

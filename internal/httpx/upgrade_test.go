@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// tunnels is an upstream that takes whatever protocol it is offered, and notes
-// which.
+// tunnels is an upstream that accepts every protocol that it is offered, and records
+// it.
 func tunnels(t *testing.T, offers chan<- string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		offers <- strings.Join(r.Header["Upgrade"], "|") + r.Header.Get("Http2-Settings")
@@ -137,7 +137,7 @@ func TestTheFormOfARequestDoesNotGetItPastTheGate(t *testing.T) {
 	if paths := asked(); paths != nil {
 		t.Errorf("the upstream was asked for %v", paths)
 	}
-	// And where it is open, they reach the platform.
+	// With the gate open, they reach the platform.
 	s.put(t, "maintenance", `{"enabled":false}`)
 	for _, line := range []string{"GET http://host HTTP/1.1", "GET http://host?q HTTP/1.1", "OPTIONS * HTTP/1.1"} {
 		conn := s.dial(t)

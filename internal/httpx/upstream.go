@@ -13,22 +13,23 @@ import (
 )
 
 const (
-	// maxIdleUpstream connections to the upstream are kept, which is one host.
+	// maxIdleUpstream is how many idle connections to the upstream are kept.
 	maxIdleUpstream = 256
 
-	// upstreamIdle is how long nothing may move on a connection to the upstream,
-	// either way, while it works on an answer or holds a websocket.
+	// upstreamIdle is how long a connection to the upstream may be silent in both
+	// directions, while the upstream works on an answer or holds a websocket.
 	upstreamIdle = 10 * time.Minute
 
-	// lastWords is how long an upstream that reads no more has for its answer.
+	// lastWords is how long we wait for the answer of an upstream that has stopped
+	// reading the request.
 	lastWords = 5 * time.Second
 )
 
 func upstreamTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy = nil // the address is what was configured, whatever HTTP_PROXY says
+	t.Proxy = nil // connect to the configured address, even if HTTP_PROXY is set
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = maxIdleUpstream, maxIdleUpstream
-	t.DisableCompression = true // encodings are between the caller and the upstream
+	t.DisableCompression = true // the caller and the upstream negotiate encodings themselves
 	dial := t.DialContext
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dial(ctx, network, address)
@@ -40,14 +41,14 @@ func upstreamTransport() *http.Transport {
 	return t
 }
 
-// upstreamConn is a connection to the upstream on which silence has a limit, and
-// on which an answer is read even if the upstream has stopped reading the
-// request: many answer 401 or 413 early, and close.
+// upstreamConn is a connection to the upstream with a limit on silence. It also lets
+// an answer be read if the upstream has stopped reading the request, because many
+// upstreams answer 401 or 413 early, and close.
 type upstreamConn struct {
 	net.Conn
 	idle   time.Duration
 	made   time.Time
-	moved  atomic.Int64 // when, since made
+	moved  atomic.Int64 // when bytes last moved, in nanoseconds since made
 	ended  chan struct{}
 	ending sync.Once
 }
@@ -57,7 +58,7 @@ func newUpstreamConn(c net.Conn, idle time.Duration) *upstreamConn {
 }
 
 func (c *upstreamConn) Read(p []byte) (int, error) {
-	c.move() // until now nobody waited
+	c.move() // silence counts only while somebody waits
 	for {
 		silent := c.silent()
 		_ = c.Conn.SetReadDeadline(time.Now().Add(c.idle - silent))
@@ -66,7 +67,7 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 		case n > 0:
 			c.move()
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.silent() < c.idle:
-			continue // something moved the other way
+			continue // bytes moved in the other direction
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			err = fmt.Errorf("the upstream was silent for %v: %w", c.idle, err)
 		}
@@ -77,8 +78,8 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write reports its failure only when all that the upstream has said was read:
-// [http.Transport] would drop the answer for it.
+// Write reports a failure only after everything that the upstream sent was read, or
+// after lastWords, because [http.Transport] drops the answer when a write fails.
 func (c *upstreamConn) Write(p []byte) (int, error) {
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(c.idle))
 	n, err := c.Conn.Write(p)

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// rawUpstream answers each connection by hand.
+// rawUpstream is an upstream whose answers are written byte by byte by the test.
 func rawUpstream(t *testing.T, answer func(conn net.Conn, r *bufio.Reader)) *url.URL {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,9 +49,9 @@ func rawUpstream(t *testing.T, answer func(conn net.Conn, r *bufio.Reader)) *url
 	return &url.URL{Scheme: "http", Host: l.Addr().String()}
 }
 
-// Many upstreams refuse an upload and close at once, so that writing fails while
-// the answer is still to be read. (If one does not announce that it closes, the next
-// request may be sent on that connection in the same moment, and be lost.)
+// Many upstreams refuse an upload and close at once, so writing fails before the
+// answer was read. (If an upstream does not announce that it closes, the next request
+// may be sent on the same connection just then, and be lost.)
 func TestAnUpstreamsEarlyAnswerIsPassedOn(t *testing.T) {
 	s := serve(t, func(c *Config) {
 		c.Upstream = rawUpstream(t, func(conn net.Conn, _ *bufio.Reader) {
@@ -84,7 +84,7 @@ func TestAnUpstreamsEarlyAnswerIsPassedOn(t *testing.T) {
 func TestAnUpstreamsEarlyAnswerDoesNotWaitForTheBody(t *testing.T) {
 	address, _ := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
-		w.Header().Set("Connection", "close") // net/http panics over what is left of the body
+		w.Header().Set("Connection", "close") // else net/http panics over the unread rest of the body
 		w.WriteHeader(http.StatusUnauthorized)
 		if r.URL.Path == "/chunked" {
 			_ = http.NewResponseController(w).Flush()
@@ -129,14 +129,14 @@ func TestASilentUpstreamHasATimeLimit(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
 		c := newUpstreamConn(near, idle)
-		time.Sleep(time.Hour) // it was not waited for
+		time.Sleep(time.Hour) // nobody waits for the upstream yet
 		began := time.Now()
 		_, err := c.Read(make([]byte, 1))
 		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != idle {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // a long upload, during which it says nothing
+	synctest.Test(t, func(t *testing.T) { // a long upload, during which the upstream is silent
 		near, far := net.Pipe()
 		c := newUpstreamConn(near, idle)
 		go func() { _, _ = io.Copy(io.Discard, far) }()

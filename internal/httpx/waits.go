@@ -2,13 +2,12 @@ package httpx
 
 import "sync"
 
-// How many may wait for the fleet on one pod at a time. A wait costs the database
-// nothing, but it holds a connection and some memory for up to maxWait. Writes have
-// a budget of their own: whoever only reads must not keep them from being waited
-// for.
+// How many requests may wait for the fleet on one pod at a time. A wait costs the
+// database nothing, but holds a connection and some memory for up to maxWait. Writes
+// have a limit of their own, so that reports cannot take their places.
 const (
 	maxReportWaits       = 1000
-	maxReportWaitsByName = 100 // with the tokens of one name
+	maxReportWaitsByName = 100 // with all tokens of one name
 	maxWriteWaits        = 1000
 )
 
@@ -18,28 +17,28 @@ const (
 	writeWait  = "write"
 )
 
-// waits counts those that are under way.
+// waits counts the waits that are under way.
 type waits struct {
 	metrics *metrics
 
 	mu              sync.Mutex
 	reports, writes int
-	byName          map[string]int // of reports; no entry is 0
+	byName          map[string]int // reports by the token's name; a missing entry means 0
 }
 
 func newWaits(m *metrics) *waits { return &waits{metrics: m, byName: map[string]int{}} }
 
-// report takes a place for a report that waits, until it is given back. The error
-// is a problem: there is none left for this name, or for anybody.
+// report takes a place for a waiting report, until giveBack is called. The error is a
+// problem: no place is left for this name, or for anybody.
 func (w *waits) report(name string) (giveBack func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var full *problem
 	switch {
 	case w.byName[name] >= maxReportWaitsByName:
-		full = tooManyWaits.because("%d reports are waiting on this pod with the token of %q, and more may not. Ask again when one of them has its answer, or leave Prefer: wait out.", maxReportWaitsByName, name)
+		full = tooManyWaits.because("%d reports are waiting on this pod with tokens of %q, which is the limit. Ask again when one of them has been answered, or leave out Prefer: wait.", maxReportWaitsByName, name)
 	case w.reports >= maxReportWaits:
-		full = tooManyWaits.because("%d reports are waiting on this pod, and more may not. Ask again a little later, or leave Prefer: wait out.", maxReportWaits)
+		full = tooManyWaits.because("%d reports are waiting on this pod, which is the limit. Ask again a little later, or leave out Prefer: wait.", maxReportWaits)
 	}
 	if full != nil {
 		w.metrics.waitsRefused.WithLabelValues(reportWait).Inc()
@@ -60,8 +59,8 @@ func (w *waits) report(name string) (giveBack func(), err error) {
 	}, nil
 }
 
-// write takes a place for a write that waits, until it is given back; false if
-// there is none left.
+// write takes a place for a waiting write, until giveBack is called. ok is false if no
+// place is left.
 func (w *waits) write() (giveBack func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

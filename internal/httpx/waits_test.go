@@ -14,7 +14,7 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// crowd has n reports wait with each token, until release.
+// crowd starts n waiting reports with each token; release ends them.
 func (s *service) crowd(t *testing.T, n int, tokens ...string) (release func()) {
 	t.Helper()
 	var waiting sync.WaitGroup
@@ -23,7 +23,7 @@ func (s *service) crowd(t *testing.T, n int, tokens ...string) (release func()) 
 		for range n {
 			waiting.Go(func() {
 				a := s.do(t, request{method: "GET", path: "/api/v1/admin/fleet?revision=1", token: token, header: wait("60")})
-				if a.status != 200 && a.status != 503 { // 503: the last look took too long
+				if a.status != 200 && a.status != 503 { // 503: the last look at the register took too long
 					t.Errorf("one of the crowd: %d %s", a.status, a.body)
 				}
 			})
@@ -72,14 +72,14 @@ var waitingReport = request{method: "GET", path: "/api/v1/admin/fleet?revision=1
 
 func TestOneNameMayHaveAHundredReportsWaiting(t *testing.T) {
 	s, conn := withStranger(t)
-	pgtest.Exec(t, conn, `UPDATE settings_members SET ttl = '1 hour' WHERE pod = 'pod-2'`) // not to be lost meanwhile
+	pgtest.Exec(t, conn, `UPDATE settings_members SET ttl = '1 hour' WHERE pod = 'pod-2'`) // so that it is not lost during the test
 	release := s.crowd(t, maxReportWaitsByName, viewerToken)
 	defer release()
 	s.do(t, waitingReport).wantTooManyWaits(t)
 	if n := s.refused(reportWait); n != 1 {
 		t.Errorf("counted %d refusals", n)
 	}
-	// Whoever does not wait, or has another token, is not refused, and a write is not.
+	// Reports that do not wait, callers with another name, and writes are not refused.
 	for _, header := range []http.Header{nil, wait("0")} {
 		if a := s.do(t, request{method: "GET", path: waitingReport.path, token: viewerToken, header: header}); a.status != 200 {
 			t.Errorf("Prefer %v: %d %s", header, a.status, a.body)
@@ -93,7 +93,7 @@ func TestOneNameMayHaveAHundredReportsWaiting(t *testing.T) {
 		t.Errorf("a write: %d %s", a.status, a.body)
 	}
 
-	// One that has its answer makes room.
+	// A report that is answered makes room for another.
 	pgtest.Exec(t, conn, `SELECT settings_leave(instance) FROM settings_members WHERE pod = 'pod-2'`)
 	for deadline := time.Now().Add(patience); s.waitsUnderWay(reportWait) != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -151,7 +151,7 @@ func TestAWriteThatMayNotWaitIsMadeAllTheSame(t *testing.T) {
 	if a.status != 202 || a.header.Get("Preference-Applied") != "" || body["revision"] != 2.0 || body["fleet"] == nil {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)
 	}
-	if note := fmt.Sprint(body["note"]); !strings.Contains(note, "revision 2 and stands") || !strings.Contains(note, "not waited for") || !strings.Contains(note, "/api/v1/admin/fleet?revision=2") {
+	if note := fmt.Sprint(body["note"]); !strings.Contains(note, "committed as revision 2") || !strings.Contains(note, "did not wait") || !strings.Contains(note, "/api/v1/admin/fleet?revision=2") {
 		t.Errorf("note: %q", note)
 	}
 	if !s.engine.Maintenance().Enabled || s.refused(writeWait) != 1 {
@@ -177,12 +177,12 @@ func TestARevisionThatDoesNotExistIsToldAtOnce(t *testing.T) {
 	}
 	s.wantNoReportWaiting(t)
 
-	// A write is told what has become of it, and never that it was wrong.
+	// If a write was lost, its note says so instead of claiming that it is committed.
 	s.put(t, "maintenance", `{"enabled":true}`)
-	pgtest.Exec(t, conn, `UPDATE settings_head SET revision = 1`) // a failover has lost it
+	pgtest.Exec(t, conn, `UPDATE settings_head SET revision = 1`) // as if a failover had lost the write
 	fleet, err := s.engine.AwaitWrite(t.Context(), 2)
 	note := noteOf(2, fleetOf(fleet, err), err, true, false)
-	if !strings.Contains(note, "revision 2") || !strings.Contains(note, "is 1 now") || strings.Contains(note, "stands") || fleet.Converged {
+	if !strings.Contains(note, "revision 2") || !strings.Contains(note, "is 1 now") || strings.Contains(note, "is committed") || fleet.Converged {
 		t.Errorf("%q, %+v", note, fleet)
 	}
 }

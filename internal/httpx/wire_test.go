@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// wiretap is an upstream that notes each request as it came over the wire.
+// wiretap is an upstream that records each request exactly as it was sent.
 func wiretap(t *testing.T) (address *url.URL, requests <-chan string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func wiretap(t *testing.T) (address *url.URL, requests <-chan string) {
 	return &url.URL{Scheme: "http", Host: l.Addr().String()}, seen
 }
 
-// A token that a caller sends to the wrong place stays here.
+// If a caller sends a token to the wrong place, it does not reach the upstream.
 func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 	fromFile, line, err := NewToken("fay", "admin", time.Now().AddDate(1, 0, 0))
 	if err != nil {
@@ -65,10 +65,10 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 	for kind, token := range map[string]string{"of the environment": adminToken, "of the file": fromFile, "that has ended": ended} {
 		glued := "X-a" + token + "b"
 		if token == adminToken {
-			glued = token // nothing but what is around it tells where one that we have not made begins
+			glued = token // a token that we did not make is only found between separators
 		}
 		pair := base64.StdEncoding.EncodeToString([]byte("user:" + token))
-		// Each is what comes after the request line, and what must not go on.
+		// head follows the request line; secret must not reach the upstream.
 		for _, test := range []struct{ head, secret string }{
 			{"Authorization: Bearer " + token, token},
 			{"Authorization: Bearer " + token + "\r\nAuthorization: Bearer theirs", token},
@@ -104,9 +104,9 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 			{"X-Api-Key: " + glued, token},
 			{glued + ": x", token},
 			{"Transfer-Encoding: chunked\r\nTrailer: X-Token, Authorization\r\n\r\n2\r\nhi\r\n0\r\nX-Token: " + token + "\r\nAuthorization: Bearer " + token, token},
-			{"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Token: " + token, token}, // not announced
+			{"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Token: " + token, token}, // a trailer that is not announced
 			{"Transfer-Encoding: chunked\r\nTrailer: " + token + "\r\n\r\n2\r\nhi\r\n0\r\n" + token + ": x", token},
-			{"Transfer-Encoding: chunked\r\n\r\n2;t=" + token + "\r\nhi\r\n0", token}, // an extension of a chunk
+			{"Transfer-Encoding: chunked\r\n\r\n2;t=" + token + "\r\nhi\r\n0", token}, // a chunk extension
 		} {
 			conn := s.dial(t)
 			fmt.Fprintf(conn, "GET /orders HTTP/1.1\r\nHost: x\r\nX-Mark: kept\r\n%s\r\n\r\n", test.head)
@@ -124,7 +124,7 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 			}
 			conn.Close()
 		}
-		// What would have to be another request without the token is not passed on.
+		// If removing the token would change the request's meaning, it is refused.
 		for _, line := range []string{
 			"GET /" + token + " HTTP/1.1\r\nHost: x", "GET /v1/" + token + "/x HTTP/1.1\r\nHost: x", "GET /?a=1&token=" + token + " HTTP/1.1\r\nHost: x",
 			"GET /?token=" + percentEncoded(token) + " HTTP/1.1\r\nHost: x", "GET /" + percentEncoded(token) + " HTTP/1.1\r\nHost: x",
@@ -146,7 +146,7 @@ func TestNoTokenOfOursIsOnTheWireToTheUpstream(t *testing.T) {
 			default:
 			}
 		}
-		// Nor is it in the log where a path of our own was asked for.
+		// The token is not in the log either, if the request is for a path of our own.
 		for _, line := range []string{
 			"GET /api/v1/settings/" + token, "GET /api/v1/admin/settings/" + token, "GET //livez/../livez/" + token,
 			"GET /gate/deny/403/" + token, token + " /livez", token + " /api/v1/admin/whoami",
