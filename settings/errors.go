@@ -13,8 +13,8 @@ var (
 	// change those that do.
 	ErrMayNotCreate = errors.New("the setting does not exist, and this caller may not create one")
 
-	// ErrTriggersOff: the table's triggers are off, so that the change would have
-	// no revision, and no pod would hear of it. Nothing was changed.
+	// ErrTriggersOff: the table's triggers are off. The change would get no revision,
+	// and no pod would hear of it. Nothing was changed.
 	ErrTriggersOff = errors.New("the triggers of platform_settings are off")
 
 	// ErrUnavailable: the database could not be reached or did not answer in
@@ -22,8 +22,8 @@ var (
 	ErrUnavailable = errors.New("the database is not available")
 
 	// ErrOutcomeUnknown: the connection was lost during COMMIT. The change may
-	// or may not stand; it is safe to make it again.
-	ErrOutcomeUnknown = errors.New("the connection was lost during COMMIT; the change may or may not stand")
+	// or may not have been made; it is safe to make it again.
+	ErrOutcomeUnknown = errors.New("the connection was lost during COMMIT; the change may or may not have been made")
 
 	// ErrLocked: another transaction held the setting's row for too long.
 	// Nothing was changed.
@@ -46,8 +46,8 @@ func (e *KindError) Error() string {
 	return fmt.Sprintf("setting %q is of kind %s, not %s, and a setting's kind never changes", e.Key, e.Have, e.Want)
 }
 
-// ConflictError: a precondition failed. Have is the setting's revision, 0 where
-// there is no such setting.
+// ConflictError: a precondition failed. Have is the setting's revision, 0 if there is
+// no such setting.
 type ConflictError struct {
 	Key  string
 	Have Revision
@@ -57,11 +57,11 @@ func (e *ConflictError) Error() string {
 	if e.Have == 0 {
 		return fmt.Sprintf("setting %q does not exist", e.Key)
 	}
-	return fmt.Sprintf("setting %q stands at revision %d", e.Key, e.Have)
+	return fmt.Sprintf("setting %q is at revision %d", e.Key, e.Have)
 }
 
-// NotInForceError: the change is committed and stands, but this pod could not
-// confirm in time that it has it in force.
+// NotInForceError: the change is committed, but did not come into force on this pod in
+// time.
 type NotInForceError struct {
 	Revision Revision
 	Cause    error

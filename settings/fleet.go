@@ -7,30 +7,30 @@ import (
 	"time"
 )
 
-// PodState is how a pod stands to a revision.
+// PodState says whether a pod has a revision in force.
 type PodState string
 
 const (
 	// PodCurrent has it in force.
 	PodCurrent PodState = "current"
-	// PodBehind has not, or has not said so yet.
+	// PodBehind does not have it in force, or has not acknowledged it yet.
 	PodBehind PodState = "behind"
-	// PodLost has said nothing for three of its TTLs, and a second at least. It
-	// may be gone, frozen, or cut off and still serving what it knew.
+	// PodLost has been silent for three of its TTLs, and for at least a second. It
+	// may be gone, frozen, or cut off and still serving old settings.
 	PodLost PodState = "lost"
 )
 
-// Pod is one pod of the fleet, as it last said itself. Times are the database's.
+// Pod is one pod of the fleet, by its own last report. Times are the database's.
 type Pod struct {
 	Name      string
 	State     PodState
-	Revision  Revision      // in force on it; 0 where it is not known
-	Lag       int64         // revisions that it lacks
-	BehindFor time.Duration // the age of the first commit that it lacks; 0 for none
-	AppliedAt time.Time     // when it said that it has Revision in force; zero: not yet
+	Revision  Revision      // in force on it; 0: not known
+	Lag       int64         // how many revisions it lacks
+	BehindFor time.Duration // the age of the first commit that it lacks; 0: it lacks none
+	AppliedAt time.Time     // when it acknowledged Revision; zero: not yet
 	LastSeen  time.Time
 	StartedAt time.Time
-	ClosedAt  time.Time // since when, at the latest, a lost pod has closed its own gate; zero: it has not
+	ClosedAt  time.Time // by when a lost pod had closed its own gate, at the latest; zero: it has not
 	Source    Source
 	Listener  string
 	Build     string
@@ -38,17 +38,16 @@ type Pod struct {
 	Instance string // of the process, a UUID
 }
 
-// Fleet is a report: who has a revision in force.
+// Fleet is a report on which pods have a revision in force.
 type Fleet struct {
-	// Revision that the report is about.
+	// Revision is what the report is about.
 	Revision Revision
 
-	// Pods ordered by name. Two processes under one name are two pods.
+	// Pods are ordered by name. Two processes with the same name are two pods.
 	Pods []Pod
 
-	// Converged: each pod of the fleet has it in force, or has closed its own
-	// gate. Never true while a pod may serve something older: not even if that
-	// pod is lost.
+	// Converged says that each pod has the revision in force, or has closed its own
+	// gate. It is never true while a pod may serve something older, even a lost one.
 	Converged bool
 }
 
@@ -66,12 +65,12 @@ func (f Fleet) Named(state PodState) []string {
 // ServesOlder says whether the pod may be serving something older than a revision.
 func (p Pod) ServesOlder(r Revision) bool { return p.Revision < r && p.ClosedAt.IsZero() }
 
-// ErrFleetUnknown: nobody can say who has what in force: the register of pods
-// cannot be read, this pod itself cannot write to it, as others then cannot, or
+// ErrFleetUnknown: it is not known what the pods have in force. The register of pods
+// cannot be read. Or this pod cannot write to it, so others probably cannot either. Or
 // the triggers are off, so that a revision says nothing.
 var ErrFleetUnknown = errors.New("it is not known which pods have it in force")
 
-// NoSuchRevisionError: the database has no revision Want, its last one is Head.
+// NoSuchRevisionError: the database has no revision Want; its last one is Head.
 type NoSuchRevisionError struct{ Want, Head Revision }
 
 func (e *NoSuchRevisionError) Error() string {

@@ -2,10 +2,10 @@ package settings
 
 import "time"
 
-// Typed handles: made once, before [Keeper.Load], and read on any request. A
-// handle knows its place in every snapshot, so reading it is one pointer load
-// and no map. It answers its fallback while the setting does not exist (or is
-// of another kind, which the engine reports as a problem).
+// Typed handles are made once, before [Keeper.Load], and can be read on any request. A
+// handle knows its place in every snapshot, so reading it is one pointer load without a
+// map lookup. It returns its fallback while the setting does not exist. If the setting
+// is of another kind, it does the same, and the keeper reports a problem.
 //
 //	var checkout = engine.Bool("checkout_enabled", true)
 //	if checkout.Value() { … }
@@ -44,14 +44,14 @@ type handle struct {
 	slot   int
 }
 
-// slotKey is what a handle asked for.
+// slotKey is the setting that a handle reads.
 type slotKey struct {
 	key  string
 	kind Kind
 }
 
-// Bool makes a handle. It panics on a malformed key and once Run has been
-// called: handles are part of a program's start.
+// Bool makes a handle. It panics if the key is malformed, or if [Keeper.Load] has been
+// called: handles are made when a program starts.
 func (k *Keeper) Bool(key string, fallback bool) Bool {
 	return Bool{k.handle(key, KindBool), fallback}
 }

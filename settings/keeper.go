@@ -17,47 +17,48 @@ type Config struct {
 	// Nil: off.
 	Maintenance *bool
 
-	// MaxStaleness is how long after the last confirmation [Keeper.Stale] reports
-	// the snapshot as stale. 0: never.
+	// MaxStaleness is how long a snapshot may go unconfirmed until [Keeper.Stale]
+	// reports it. 0: it is never stale.
 	MaxStaleness time.Duration
 
-	// LastGoodFile is where the last snapshot from the source is kept. It holds
-	// settings that are not public, and only its owner can read it. Empty: none.
+	// LastGoodFile is the path of the file that keeps the last snapshot from the
+	// source. The file holds settings that are not public too, so only its owner can
+	// read it. Empty: there is no file.
 	LastGoodFile string
 
-	// Log gets transitions, not retries. Nil: nothing is logged.
+	// Log receives transitions, but not each retry. Nil: nothing is logged.
 	Log *zap.Logger
 
-	// Registerer gets the metrics. Nil: they are kept, but not registered.
+	// Registerer registers the metrics. Nil: they are counted, but not registered.
 	Registerer prometheus.Registerer
 }
 
-// Keeper holds the snapshot that is in force, and alone makes the next one: from
-// the commits and readings that a source hands it. It answers each with a
-// [Verdict] and calls nobody back. Read from any goroutine at any time.
+// Keeper holds the snapshot that is in force. It makes the next one from the commits
+// and readings that a source hands it; nothing else makes snapshots. It answers each
+// with a [Verdict], and calls nobody back. Any goroutine may use it at any time.
 type Keeper struct {
 	log          *zap.Logger
 	metrics      *metrics
 	initial      *bool // Config.Maintenance
 	maxStaleness time.Duration
-	lastGood     string // the file; "": none
+	lastGood     string // the file's path; "": none
 
 	slots  []slotKey   // what the handles read; fixed once sealed
-	sealed atomic.Bool // no more handles are made
+	sealed atomic.Bool // no more handles can be made
 
-	making    sync.Mutex // held while the next state is made from the current one
+	making    sync.Mutex // guards everything between reading the current state and publishing the next
 	state     atomic.Pointer[state]
 	confirmed atomic.Pointer[time.Time] // as of when the source last confirmed the snapshot
-	trail     [trailLength]time.Time    // when the last commits that came into force were made, by revision; see making
+	trail     [trailLength]time.Time    // the times of the last commits in force, by revision; guarded by making
 
 	problems problems
 }
 
-// trailLength is how many commits may overtake an answer that is to be believed.
+// trailLength is how many commits may overtake an answer that is still believed.
 const trailLength = 64
 
-// state is what readers load: a snapshot, and a channel that is closed when it is
-// no longer the current one.
+// state is what readers load: a snapshot, and a channel that is closed when another
+// snapshot has replaced it.
 type state struct {
 	snap       *Snapshot
 	superseded chan struct{}
@@ -81,7 +82,7 @@ func NewKeeper(c Config) *Keeper {
 	return k
 }
 
-// Current is the snapshot that is in force: one pointer load.
+// Current is the snapshot that is in force. It costs one pointer load.
 func (k *Keeper) Current() *Snapshot { return k.state.Load().snap }
 
 // Maintenance is the maintenance that is in force. The caller must not change
@@ -89,7 +90,7 @@ func (k *Keeper) Current() *Snapshot { return k.state.Load().snap }
 func (k *Keeper) Maintenance() *Maintenance { return &k.state.Load().snap.maintenance }
 
 // Watch yields the current snapshot, and then each newer one until ctx ends or
-// the caller stops. A slow caller misses snapshots, never the latest.
+// the caller stops. A slow caller may miss snapshots in between, but not the latest.
 func (k *Keeper) Watch(ctx context.Context) iter.Seq[*Snapshot] {
 	return func(yield func(*Snapshot) bool) {
 		for {
@@ -106,12 +107,12 @@ func (k *Keeper) Watch(ctx context.Context) iter.Seq[*Snapshot] {
 	}
 }
 
-// Ready waits for the first snapshot from the source. It returns the cause of
-// ctx's end if that comes first.
+// Ready waits for the first snapshot from the source. If ctx ends first, it returns
+// the cause ([context.Cause]).
 func (k *Keeper) Ready(ctx context.Context) error { return k.Reached(ctx, 0) }
 
-// Reached waits until a revision that the source has is in force. It returns the
-// cause of ctx's end if that comes first.
+// Reached waits until a snapshot from the source with this revision, or a higher one,
+// is in force. If ctx ends first, it returns the cause ([context.Cause]).
 func (k *Keeper) Reached(ctx context.Context, r Revision) error {
 	for s := range k.Watch(ctx) {
 		if s.source == SourceDatabase && s.revision >= r {
@@ -121,12 +122,12 @@ func (k *Keeper) Reached(ctx context.Context, r Revision) error {
 	return context.Cause(ctx)
 }
 
-// Begin is called before the source is asked.
+// Begin returns the base for a question to the source. Call it before asking.
 func (k *Keeper) Begin() Base { return Base{k.Current(), time.Now()} }
 
-// Apply puts a commit in force if it is the next one: then the verdict is
-// [Applied], else [Old] or [Gap]. It runs on the goroutine that heard the commit:
-// every hop to another is one that each pod of the fleet makes at the same moment.
+// Apply puts a commit in force if it is the next one; the verdict is then [Applied],
+// and otherwise [Old] or [Gap]. It runs on the goroutine that heard the commit. All
+// pods apply a commit at the same moment, so a switch to another goroutine would add up.
 func (k *Keeper) Apply(c *Commit) Verdict {
 	k.making.Lock()
 	defer k.making.Unlock()
@@ -139,15 +140,15 @@ func (k *Keeper) Apply(c *Commit) Verdict {
 	case c.Revision != now.revision+1 || c.Changes == nil:
 		return Gap
 	}
-	k.metrics.commits.Inc() // first: whoever sees it in force finds it counted
+	k.metrics.commits.Inc() // before it is in force, so that nobody sees it uncounted
 	k.publish(now.with(c, k.slots))
 	k.metrics.observeDelay(c.At)
 	k.checkKinds()
 	return Applied
 }
 
-// Compare holds the source's head against what is in force: [Same] and [Late]
-// confirm that, [AskAgain] asks for a reading.
+// Compare compares the source's head with what is in force. [Same] and [Late] confirm
+// the snapshot; [AskAgain] means that a reading is needed.
 func (k *Keeper) Compare(h Head) Verdict {
 	k.making.Lock()
 	defer k.making.Unlock()
@@ -166,8 +167,8 @@ func (k *Keeper) Compare(h Head) Verdict {
 	return verdict
 }
 
-// Adopt puts a reading in force if it is news: then the verdict is [Adopted] or
-// [WentBack], else [Same], [Late] or [AskAgain].
+// Adopt puts a reading in force if it is new; the verdict is then [Adopted] or
+// [WentBack], and otherwise [Same], [Late] or [AskAgain].
 func (k *Keeper) Adopt(r *Reading) Verdict {
 	k.making.Lock()
 	defer k.making.Unlock()
@@ -195,10 +196,10 @@ func (k *Keeper) Adopt(r *Reading) Verdict {
 
 // judge compares a reading with what is in force.
 func (k *Keeper) judge(now *Snapshot, r *Reading) Verdict {
-	other := r.Base.snapshot.differs(r.BaseAt) // the source has another commit there
+	other := r.Base.snapshot.differs(r.BaseAt) // the source has another commit with the base's revision
 	switch {
 	case now.source != SourceDatabase:
-		if other || r.Revision < now.revision { // than the last-good file's
+		if other || r.Revision < now.revision { // compared with the last-good file
 			return WentBack
 		}
 		return Adopted
@@ -212,9 +213,9 @@ func (k *Keeper) judge(now *Snapshot, r *Reading) Verdict {
 	return Adopted
 }
 
-// overtaken is the verdict on an answer after which something was put in force
-// that the base does not have. It may be believed only if what it holds is known
-// to be in force: anything else may be what the database did after it went back.
+// overtaken is the verdict if something came into force while the answer was on its
+// way. The answer is believed only if its last commit is known to be in force: any
+// other may have been made after the database went back.
 func (k *Keeper) overtaken(h Head) Verdict {
 	at := k.trail[h.Revision%trailLength]
 	if h.Revision >= h.Base.snapshot.revision && !at.IsZero() && at.Equal(h.At) {
@@ -223,7 +224,7 @@ func (k *Keeper) overtaken(h Head) Verdict {
 	return AskAgain
 }
 
-// report logs and counts what a reading changes. Losing commits is never silent.
+// report logs and counts what a reading changes. Lost commits are always logged.
 func (k *Keeper) report(verdict Verdict, now, next *Snapshot) {
 	if now.source != SourceDatabase {
 		k.log.Info("settings read from the database",
@@ -248,17 +249,17 @@ func (k *Keeper) report(verdict Verdict, now, next *Snapshot) {
 	}
 }
 
-// publish makes a snapshot the current one and wakes whoever waits for it. The
-// caller holds making, or nothing runs yet.
+// publish makes a snapshot the current one and wakes those who watch. The caller holds
+// making, unless nothing runs yet.
 func (k *Keeper) publish(s *Snapshot) {
 	k.trail[s.revision%trailLength] = s.at
 	old := k.state.Swap(&state{s, make(chan struct{})})
 	close(old.superseded)
 }
 
-// confirm notes that the source confirmed the snapshot as of when it was asked:
-// its answer may have waited in a buffer of a pod that was stopped. So may a
-// notification, so commits confirm nothing. The caller holds making.
+// confirm records that the source confirmed the snapshot, as of when it was asked. The
+// answer itself may have waited in a buffer while the pod was stopped. A notification
+// may have too, so commits confirm nothing. The caller holds making.
 func (k *Keeper) confirm(b Base) {
 	if b.began.After(k.Confirmed()) {
 		k.confirmed.Store(&b.began)

@@ -10,36 +10,36 @@ import (
 	"time"
 )
 
-// The keeper's rules (guarantees 3, 4 and 10) are tried on every history of up to
-// so many events that can happen, from a pod that listens and from one that has
-// read nothing yet.
+// How many events a history has at most. Each event more takes several times as long.
 const (
 	historyLength      = 6
 	shortHistoryLength = 5
 )
 
-// event is one thing that happens to a database, to the way from there, or to a
-// reading.
+// event is one thing that happens to a database, to what it sends, or to a reading.
 type event byte
 
 const (
-	commits     event = 'c' // the database commits, and notifies whoever listens to it
+	commits     event = 'c' // the database commits, and notifies its listener
 	unnumbered  event = 'u' // its rows change while the triggers are off
-	goesBack    event = 'w' // it loses its last commit; whoever listens still listens to the server that has it
-	oldCommits  event = 'o' // that server commits once more
+	goesBack    event = 'w' // it loses its last commit; the listener stays on the old server, which still has it
+	oldCommits  event = 'o' // the old server commits once more
 	arrives     event = 'd' // the next notification arrives
-	isLost      event = 'l' // it does not
-	arrivesAgin event = '2' // the last one that arrived does so again
+	isLost      event = 'l' // the next notification is lost
+	arrivesAgin event = '2' // the last notification that arrived arrives again
 	begins      event = 'b' // a reading begins
-	isRead      event = 'r' // the database reads
-	isAdopted   event = 'a' // the answer arrives, and is adopted
-	isCompared  event = 'h' // it arrives, and only its head is compared
-	reconnects  event = 'x' // the listener's connection is made anew
-	failsBack   event = 'f' // the database is the server again that it was before it went back
+	isRead      event = 'r' // the database executes it
+	isAdopted   event = 'a' // its answer arrives, and is adopted
+	isCompared  event = 'h' // its answer arrives, and only the head is compared
+	reconnects  event = 'x' // the listener makes a new connection
+	failsBack   event = 'f' // the old server becomes the database again
 )
 
 var allEvents = []event{commits, unnumbered, goesBack, oldCommits, arrives, isLost, arrivesAgin, begins, isRead, isAdopted, isCompared, reconnects, failsBack}
 
+// Guarantee 3, Guarantee 4 and Guarantee 10: the keeper's rules are tried on every
+// possible history, of a pod that listens, of one that has read only its last-good
+// file, and of one that has read nothing yet.
 func TestEveryHistoryLeavesTheKeeperWithTheTruth(t *testing.T) {
 	length := historyLength
 	if testing.Short() || raceDetector {
@@ -114,7 +114,7 @@ func (s server) reading(base Base) *Reading {
 	return r
 }
 
-// numbered is a setting whose digest is as good as its value.
+// numbered is a setting whose digest follows from its key and value.
 func numbered(key string, n int64) *Setting {
 	h := fnv.New64a()
 	fmt.Fprint(h, key, n)
@@ -154,10 +154,10 @@ type world struct {
 	keeper  *Keeper
 	history []event
 
-	now    server // what a reading leads to
-	old    server // what the listener may still be connected to
+	now    server // the one that readings ask
+	old    server // the one that the listener may still be connected to
 	ids    int64
-	before possible // what could happen before it settled
+	before possible // the events that were possible before it settled
 
 	// The listener's connection.
 	connected, toOld bool
@@ -169,12 +169,12 @@ type world struct {
 	asked, read bool
 	base        Base
 	answer      *Reading
-	held        []int64 // the commits that the database had then
+	held        []int64 // the commits that the database had when it executed the reading
 
-	chain    []int64        // the commits that are in force, by all that was handed over
-	served   map[int64]bool // commits that were in force
-	wentBack int            // how often the database did
-	told     bool           // that it did
+	chain    []int64        // the commits that should be in force
+	served   map[int64]bool // the commits that have been in force at some time
+	wentBack int            // how often the database went back
+	told     bool           // the keeper reported that it went back
 	verdicts map[string]int
 }
 
@@ -303,7 +303,7 @@ func (w *world) hear(c Commit) {
 // answered hands the reading that is under way to the keeper, as the poller does.
 func (w *world) answered(whole bool) {
 	if whole {
-		w.adopt(w.answer, w.held) // if it went back, the listener is restarted, which takes time
+		w.adopt(w.answer, w.held) // after WentBack the listener is restarted, but that takes time
 		return
 	}
 	before, confirmed := w.keeper.Current(), w.keeper.Confirmed()
@@ -320,7 +320,7 @@ func (w *world) answered(whole bool) {
 	}
 }
 
-// adopt hands over a reading, and the commits that the database had then.
+// adopt hands over a reading. held are the commits that it contains.
 func (w *world) adopt(r *Reading, held []int64) Verdict {
 	before, confirmed := w.keeper.Current(), w.keeper.Confirmed()
 	verdict := w.keeper.Adopt(r)
@@ -349,9 +349,9 @@ func (w *world) adopt(r *Reading, held []int64) Verdict {
 	return verdict
 }
 
-// confirms holds that an answer confirms the snapshot as of when it was asked for,
-// and only if the database had all that was in force then, and all that it had is
-// in force.
+// confirms checks that an answer confirms the snapshot as of when it was asked for. It
+// may do so only if the database had everything that was in force then, and everything
+// that it had is in force now.
 func (w *world) confirms(verdict Verdict, r *Reading, held []int64, before time.Time) {
 	now := w.keeper.Confirmed()
 	if verdict == AskAgain {
@@ -400,8 +400,8 @@ func (w *world) check() {
 	}
 }
 
-// settle asks until there is an answer, as the source does. Then the truth is in
-// force, and if commits that were in force are gone, somebody was told.
+// settle reads until the verdict is not AskAgain, as the source does. After that the
+// truth must be in force, and lost commits must have been reported.
 func (w *world) settle() {
 	w.asked, w.read = false, false
 	for range 3 {
@@ -420,7 +420,7 @@ func (w *world) settle() {
 			w.fail("commit %d was in force, is gone, and nobody was told", id)
 		}
 	}
-	// What the listener hears from now on is the database's.
+	// From now on the listener hears the current database.
 	w.connect()
 	w.inFlight = append(w.inFlight, w.commit(&w.now))
 	w.happens(arrives)
@@ -438,7 +438,7 @@ func (w *world) fail(format string, args ...any) {
 	w.t.Errorf("after %q: %s", events.String(), fmt.Sprintf(format, args...))
 }
 
-// The head of an empty database is that of a keeper which has read nothing yet.
+// An empty database has the same head as a keeper that has read nothing yet.
 func TestAHeadConfirmsNothingBeforeSomethingWasRead(t *testing.T) {
 	k := NewKeeper(Config{})
 	if verdict := k.Compare(Head{Base: k.Begin()}); verdict != AskAgain || !k.Confirmed().IsZero() {

@@ -18,23 +18,23 @@ import (
 	"platform-settings/internal/wire"
 )
 
-// The last-good file is one line that names its format and the checksum of the
-// rest, and the rest, which is JSON. It holds every setting, also those that are
-// not public, so nobody but its owner may read it.
+// The first line of the last-good file names its format and the checksum of the rest;
+// the rest is JSON. It includes settings that are not public, so only its owner may
+// read it.
 const (
 	lastGoodFormat   = "platform-settings last-good 1 sha256 "
 	maxLastGoodBytes = 1 << 30
 
-	// lastGoodPause coalesces the writes of a burst of commits.
+	// lastGoodPause makes the commits of a burst share a write.
 	lastGoodPause = 100 * time.Millisecond
 
-	// lastGoodRetry is from a write that failed to the next.
+	// lastGoodRetry is the pause after a failed write.
 	lastGoodRetry = time.Second
 )
 
-// Load puts the last-good file's snapshot in force, until the source was read, and
-// makes no more handles. A file that cannot be used is reported and ignored; if
-// there is none, that is normal. Call it once, before the source runs.
+// Load puts the last-good file's snapshot in force until the source has been read. A
+// file that cannot be used is reported and ignored; a missing file is normal. No handles
+// can be made afterwards. Call it once, before the source runs.
 func (k *Keeper) Load() {
 	k.sealed.Store(true)
 	if k.lastGood == "" {
@@ -54,15 +54,16 @@ func (k *Keeper) Load() {
 	}
 }
 
-// Save writes each snapshot from the source to the last-good file until ctx ends:
-// the latest if several came meanwhile, and what was in force at the end.
+// Save writes snapshots from the source to the last-good file until ctx ends. If
+// several came during a write, only the latest is written. The one that is in force at
+// the end always is.
 func (k *Keeper) Save(ctx context.Context) {
 	if k.lastGood == "" {
 		return
 	}
 	var written *Snapshot
 	for {
-		ended := ctx.Err() != nil // asked first: what comes into force during a write is saved by another
+		ended := ctx.Err() != nil // read before the snapshot: one that comes during this write needs another write
 		now := k.state.Load()
 		var retry <-chan time.Time
 		if now.snap.source == SourceDatabase && now.snap != written {
@@ -89,8 +90,8 @@ func (k *Keeper) Save(ctx context.Context) {
 	}
 }
 
-// writeLastGood replaces the file as a whole: after a crash at any moment, the
-// old one or the new one is there.
+// writeLastGood replaces the file atomically: after a crash at any moment, either the
+// old one or the new one exists.
 func writeLastGood(path string, s *Snapshot) (err error) {
 	body := wire.Snapshot{Revision: int64(s.revision), At: s.at, SavedAt: time.Now().UTC()}
 	for _, setting := range s.rows {
@@ -106,7 +107,7 @@ func writeLastGood(path string, s *Snapshot) (err error) {
 	}
 	sum := sha256.Sum256(text)
 
-	// Always under this name: a process that is killed while writing leaves one behind, not many.
+	// The name is always the same, so that processes killed while writing leave only one file behind.
 	temp := path + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -164,7 +165,8 @@ func readLastGood(path string, slots []slotKey) (*Snapshot, time.Time, error) {
 	return s, body.SavedAt, nil
 }
 
-// readBounded reads a regular file; a pipe would block, and a device never end.
+// readBounded reads a regular file of at most maxLastGoodBytes. A pipe could block, and
+// a device might never end.
 func readBounded(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {

@@ -18,7 +18,8 @@ func keep(file string, r Revision, rows ...*Setting) *Keeper {
 	return k
 }
 
-// What is in force at the end is saved, also what came while an older one was written.
+// Guarantee 9: the file holds the last snapshot that was in force, even one that came
+// into force while an older one was being written.
 func TestACommitDuringTheLastWriteIsSaved(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "last-good")
 	var large []*Setting // so that a write takes its time
@@ -40,6 +41,7 @@ func TestACommitDuringTheLastWriteIsSaved(t *testing.T) {
 	}
 }
 
+// Guarantee 9: a bad file does not keep a pod from starting.
 func TestAFileThatCannotBeUsedIsReportedAndIgnored(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "last-good")

@@ -12,27 +12,26 @@ const (
 	KeyMaintenanceEndsAt     = "maintenance_ends_at"
 )
 
-// DefaultRetryAfter is what clients are told when maintenance_retry_after is
-// not set.
+// DefaultRetryAfter is sent to clients if maintenance_retry_after is not set.
 const DefaultRetryAfter = 30 * time.Second
 
-// MaxRetryAfter is the most that maintenance_retry_after may be.
+// MaxRetryAfter is the largest value of maintenance_retry_after.
 const MaxRetryAfter = 24 * time.Hour
 
-// Maintenance is the typed view on the maintenance settings.
+// Maintenance is a typed view of the maintenance settings.
 type Maintenance struct {
 	Enabled    bool          // the switch: on until somebody turns it off
 	ReadOnly   bool          // let GET, HEAD and OPTIONS through
-	Message    string        // what clients are told; may be empty
-	RetryAfter time.Duration // 0: not set, see [DefaultRetryAfter]
+	Message    string        // for clients; may be empty
+	RetryAfter time.Duration // whole seconds, up to [MaxRetryAfter]; 0: not set, see [DefaultRetryAfter]
 	StartsAt   time.Time     // the window's start; zero: no window
 	EndsAt     time.Time     // the window's end; zero: it has none
 
-	SwitchedAt time.Time // when the switch last moved; it is not written
+	SwitchedAt time.Time // when the switch's row was last changed; ignored in a write
 }
 
-// MaintenanceOf is the maintenance that settings add up to. lookup returns nil for
-// a key that does not exist.
+// MaintenanceOf collects the maintenance settings. lookup returns nil for a key that
+// does not exist.
 func MaintenanceOf(lookup func(key string) *Setting) Maintenance {
 	value := func(key string) Value {
 		if setting := lookup(key); setting != nil {
@@ -58,27 +57,26 @@ func MaintenanceOf(lookup func(key string) *Setting) Maintenance {
 	return m
 }
 
-// ActiveNow says whether maintenance is on: the switch is, or now is inside the
-// window. The clock is read only where a window is set.
+// ActiveNow says whether maintenance is active: the switch is on, or now is inside the
+// window. It reads the clock only if a window is set.
 func (m *Maintenance) ActiveNow() bool {
 	return m.Enabled || m.StartsAt != (time.Time{}) && m.inWindowNow() // short, to be inlined
 }
 
 func (m *Maintenance) inWindowNow() bool { return m.InWindow(time.Now()) }
 
-// Active says the same for any time.
+// Active is ActiveNow for any time.
 func (m *Maintenance) Active(now time.Time) bool {
 	return m.Enabled || m.InWindow(now)
 }
 
-// InWindow says whether now is inside the window: from its start up to, and
-// without, its end. A window without an end stays; an end without a start is no
-// window.
+// InWindow says whether now is inside the window. The window includes its start, and
+// excludes its end. Without an end it stays open; without a start there is no window.
 func (m *Maintenance) InWindow(now time.Time) bool {
 	return !m.StartsAt.IsZero() && !now.Before(m.StartsAt) && (m.EndsAt.IsZero() || now.Before(m.EndsAt))
 }
 
-// Since is when the maintenance that is on at now began, zero when none is.
+// Since is when the maintenance that is active at now began; zero if none is active.
 func (m *Maintenance) Since(now time.Time) time.Time {
 	inWindow := m.InWindow(now)
 	switch {
@@ -90,8 +88,8 @@ func (m *Maintenance) Since(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// Until is when the maintenance that is on at now will end by itself: the
-// window's end. Zero when none is on, or when nothing but a person ends it.
+// Until is when the maintenance that is active at now ends by itself: the window's end.
+// It is zero if none is active, or if somebody has to end it.
 func (m *Maintenance) Until(now time.Time) time.Time {
 	if m.Enabled || !m.InWindow(now) {
 		return time.Time{}
@@ -99,8 +97,9 @@ func (m *Maintenance) Until(now time.Time) time.Time {
 	return m.EndsAt
 }
 
-// RetryIn is when a client that is turned away at now should come back: at the
-// window's end, else after RetryAfter. At least a second.
+// RetryIn is how long a client that is refused at now should wait: until the window's
+// end if that is known, and otherwise RetryAfter or [DefaultRetryAfter]. It is at least
+// a second.
 func (m *Maintenance) RetryIn(now time.Time) time.Duration {
 	if m.InWindow(now) && !m.EndsAt.IsZero() {
 		return max(m.EndsAt.Sub(now), time.Second)

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics of a keeper. What can be asked for is asked for on a scrape, not kept.
+// metrics are a keeper's counters. Gauges are computed when they are scraped.
 type metrics struct {
 	commits prometheus.Counter
 	repairs *prometheus.CounterVec

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// problems are what is wrong now, by topic. A problem is logged when it begins,
-// when it becomes another, and when it ends, not on each repetition.
+// problems lists what is wrong now, by topic. A problem is logged when it begins, when
+// its text changes, and when it ends, but not each time that it is reported.
 type problems struct {
 	log *zap.Logger
 
@@ -17,8 +17,8 @@ type problems struct {
 	text map[string]string
 }
 
-// set says what is wrong with a topic, "" for nothing. The text holds nothing that
-// differs from one repetition to the next; cause, which may, is for the log.
+// set reports what is wrong with a topic; "" means nothing. The text must be the same
+// as long as the problem is; the cause may differ, and is only logged.
 func (p *problems) set(topic, text string, cause error) {
 	p.mu.Lock()
 	old := p.text[topic]
@@ -40,7 +40,7 @@ func (p *problems) set(topic, text string, cause error) {
 	}
 }
 
-// list is a line for each, ordered by topic.
+// list returns a line for each problem, ordered by topic.
 func (p *problems) list() (lines []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,15 +8,14 @@ import (
 	"platform-settings/internal/wire"
 )
 
-// Revision is the number of a commit: 1, 2, 3 … without a gap, in commit order,
-// for the whole table. 0 is before the first.
+// Revision is the number of a commit: 1, 2, 3 … without a gap, in commit order, for the
+// whole table. 0 means before the first.
 type Revision int64
 
 var keyFormat = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,126}\z`)
 
-// CheckKey says whether a setting may have this key: a lower-case letter, then
-// up to 126 lower-case letters, digits, underscores and dots. Else it returns an
-// [*InvalidError].
+// CheckKey returns an [*InvalidError] unless a setting may have this key: a lower-case
+// letter, and then up to 126 lower-case letters, digits, underscores and dots.
 func CheckKey(key string) error {
 	if !keyFormat.MatchString(key) {
 		return &InvalidError{Field: "key", Why: "must be a lower-case letter, then at most 126 of a-z, 0-9, _ and ."}
@@ -31,15 +30,15 @@ type Setting struct {
 	Description string
 	Public      bool      // readable without a token
 	Revision    Revision  // of the commit that last changed it
-	UpdatedAt   time.Time // when that transaction began
+	UpdatedAt   time.Time // when the transaction of that commit began
 	UpdatedBy   string
 
-	// Digest is the source's own hash of the row: equal digests are equal rows. 0
-	// if the source has none, as the last-good file.
+	// Digest is the source's own hash of the row: equal digests mean equal rows. It is
+	// 0 if the source has none, such as the last-good file.
 	Digest int64
 }
 
-// Wire is the setting as it leaves the process. The digest stays.
+// Wire is the setting in the form in which it leaves the process, without its digest.
 func (s *Setting) Wire() (wire.Setting, error) {
 	value, err := s.Value.MarshalJSON()
 	return wire.Setting{

@@ -9,38 +9,38 @@ import (
 // Source says where a snapshot's values come from.
 type Source string
 
-// The sources, the best first.
+// The sources, best first.
 const (
 	SourceDatabase    Source = "database"
-	SourceFile        Source = "file"        // the last-good file, until the database was read
-	SourceEnvironment Source = "environment" // MAINTENANCE_MODE, until the database was read
+	SourceFile        Source = "file"        // the last-good file, until the database has been read
+	SourceEnvironment Source = "environment" // MAINTENANCE_MODE, until the database has been read
 	SourceDefault     Source = "default"     // nothing is set
 )
 
-// Known says whether the values are settings that the database once held, now
-// or when the file was written.
+// Known says whether the values come from the database, directly or through the
+// last-good file.
 func (s Source) Known() bool { return s == SourceDatabase || s == SourceFile }
 
-// Snapshot is every setting as of one revision. It is immutable, so it can be
-// kept and read from any goroutine for as long as one likes.
+// Snapshot is every setting as of one revision. It is immutable, so any goroutine may
+// keep it and read it for as long as it likes.
 type Snapshot struct {
 	revision    Revision
 	source      Source
 	rows        []*Setting     // ordered by key
-	index       map[string]int // of rows, by key; shared with the snapshots that hold the same keys
+	index       map[string]int // into rows, by key; shared by snapshots with the same keys
 	slots       []*Value       // what each handle reads; nil: its fallback
-	at          time.Time      // when the commit of that revision was made, by the database's clock; zero: not known
-	digest      int64          // XOR of the rows' digests; the database computes the same in one query
+	at          time.Time      // when the revision's commit was made, by the database's clock; zero: not known
+	digest      int64          // XOR of the rows' digests
 	maintenance Maintenance
 
 	lineage Lineage
 }
 
-// Lineage counts how often the database went back. Revisions compare only within
-// one.
+// Lineage counts how often the database went back. Revisions can only be compared
+// within one lineage.
 type Lineage int
 
-// newSnapshot owns the slice that it is given.
+// newSnapshot makes a snapshot that owns the slice of rows.
 func newSnapshot(revision Revision, source Source, rows []*Setting, slots []slotKey) *Snapshot {
 	slices.SortFunc(rows, byKey)
 	s := &Snapshot{revision: revision, source: source, rows: rows, index: indexOf(rows)}
@@ -61,7 +61,7 @@ func indexOf(rows []*Setting) map[string]int {
 	return index
 }
 
-// withSlots is the same snapshot with the handles' values found anew.
+// withSlots is the same snapshot, with the handles' values looked up again.
 func (s *Snapshot) withSlots(slots []slotKey) *Snapshot {
 	next := *s
 	next.slots = make([]*Value, len(slots))
@@ -73,8 +73,8 @@ func (s *Snapshot) withSlots(slots []slotKey) *Snapshot {
 	return &next
 }
 
-// with is the snapshot after a commit. If that only gives settings another value,
-// as nearly all do, a copy of the rows is all that it costs.
+// with is the snapshot after a commit. Nearly all commits only change values of
+// existing settings; those cost no more than a copy of the slice of rows.
 func (s *Snapshot) with(c *Commit, slots []slotKey) *Snapshot {
 	next := *s
 	next.revision, next.at, next.rows = c.Revision, c.At, slices.Clone(s.rows)
@@ -102,29 +102,29 @@ func (s *Snapshot) with(c *Commit, slots []slotKey) *Snapshot {
 	return next.withSlots(slots)
 }
 
-// differs says whether a database has the snapshot's revision from another commit
-// than the snapshot: at is when that was made there, zero if it is not known.
+// differs says whether a database has another commit under the snapshot's revision. at
+// is when that commit was made there; zero: not known.
 func (s *Snapshot) differs(at time.Time) bool {
 	return !at.IsZero() && !s.at.IsZero() && !at.Equal(s.at)
 }
 
-// Revision of the last commit in the snapshot; 0 before the database was read.
+// Revision is the last commit's in the snapshot. It is 0 before any was read.
 func (s *Snapshot) Revision() Revision { return s.revision }
 
-// Source of the values.
+// Source says where the values come from.
 func (s *Snapshot) Source() Source { return s.source }
 
-// Lineage of the revision.
+// Lineage is the one that the revision belongs to.
 func (s *Snapshot) Lineage() Lineage { return s.lineage }
 
-// Digest is the XOR of the settings' digests. It needs no order, and the source can
-// compute the same in one query.
+// Digest is the XOR of the settings' digests. XOR does not depend on their order, so
+// the source can compute the same in one query.
 func (s *Snapshot) Digest() int64 { return s.digest }
 
 // Len is the number of settings.
 func (s *Snapshot) Len() int { return len(s.rows) }
 
-// Lookup finds a setting by its key; nil if there is none. The caller must not
+// Lookup finds a setting by its key; nil if it does not exist. The caller must not
 // change it.
 func (s *Snapshot) Lookup(key string) *Setting {
 	if i, ok := s.index[key]; ok {

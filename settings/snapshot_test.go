@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A snapshot after any commits is what a map would be, and the ones before stay
-// what they were.
+// Commits change a snapshot as they would change a map, and leave older snapshots as
+// they were.
 func TestSnapshotsAfterCommitsAreWhatAMapWouldBe(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -2,42 +2,42 @@ package settings
 
 import "time"
 
-// Verdict is what a keeper makes of what its source hands it. What follows from
-// it is the source's affair.
+// Verdict says what a keeper did with a commit, a head or a reading. The source decides
+// what to do about it.
 type Verdict uint8
 
 const (
 	// Applied: the commit is in force.
 	Applied Verdict = iota + 1
-	// Old: the commit was in force already.
+	// Old: the commit was already in force.
 	Old
-	// Gap: commits are missing before this one, it was too large to carry, or it is
-	// of another lineage. Read the whole table.
+	// Gap: commits before this one are missing, or it was too large for a notification,
+	// or it belongs to another lineage. Read the whole table.
 	Gap
 
 	// Adopted: the reading is in force.
 	Adopted
-	// Same: the reading holds what is in force, and confirms it.
+	// Same: the reading equals what is in force, and confirms it.
 	Same
-	// Late: commits were applied while the reading was on its way. All that it
-	// holds is in force, so it confirms that.
+	// Late: commits were applied while the reading was on its way. Everything in the
+	// reading is in force, so it still confirms that.
 	Late
-	// AskAgain: it cannot be told whether the reading is late, or the database went
-	// back. Read again.
+	// AskAgain: either the reading is late, or the database went back; this reading
+	// cannot tell. Read again.
 	AskAgain
-	// WentBack: the reading is in force, and commits that were in force are gone.
-	// Whoever still hears commits may hear them from the wrong server.
+	// WentBack: the reading is in force, and commits that were in force are gone. A
+	// connection made before may still bring commits from the wrong server.
 	WentBack
 )
 
-// Commit is one notification. Whoever hands it over no longer changes it.
+// Commit is one notification. It must not be changed after it was handed over.
 type Commit struct {
 	Revision Revision
 	At       time.Time // by the database's clock
-	Changes  []Change  // nil: too large to carry
+	Changes  []Change  // nil: too large for a notification
 
-	// Lineage is that of the connection which brought the commit: its own first
-	// reading's. Nothing of another lineage is applied.
+	// Lineage is that of the first reading on the connection that brought the commit. A
+	// commit of another lineage is not applied.
 	Lineage Lineage
 }
 
@@ -47,27 +47,27 @@ type Change struct {
 	Setting *Setting
 }
 
-// Base is what was in force when a question to the source began. A reading takes
-// time, and commits may be applied meanwhile: the base tells an answer that is
-// merely late from a database that went back.
+// Base is what was in force when a question to the source began. Commits may be applied
+// before the answer arrives. The base shows whether the answer is merely late, or the
+// database went back.
 type Base struct {
 	snapshot *Snapshot
 	began    time.Time
 }
 
-// Revision that was in force.
+// Revision is the one that was in force.
 func (b Base) Revision() Revision { return b.snapshot.revision }
 
-// Lineage that was in force.
+// Lineage is the one that was in force.
 func (b Base) Lineage() Lineage { return b.snapshot.lineage }
 
-// Head is what the source has, without the rows.
+// Head says which state the source is in, without the rows.
 type Head struct {
 	Base     Base
 	Revision Revision
 	At       time.Time // when the revision's commit was made; zero: not known
 	BaseAt   time.Time // when the source's commit with the base's revision was made; zero: not known
-	Digest   int64     // XOR of the rows' digests; a reading needs none
+	Digest   int64     // XOR of the rows' digests; Adopt computes a reading's own
 }
 
 // Reading is a whole read of the source as of one commit.

@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// Status is how a keeper and its source are doing.
+// Status is the state of a keeper and its source.
 type Status struct {
 	Source   Source
 	Revision Revision
 
-	// Age is the time since the source last confirmed the snapshot. Zero before
-	// the first time.
+	// Age is the time since the source last confirmed the snapshot. It is zero if it
+	// never has.
 	Age time.Duration
 
 	// Listener is "live", "connecting", or "polling" if changes arrive by the poll
 	// alone.
 	Listener string
 
-	// Problems are what is wrong, in words; none while all is well.
+	// Problems says in words what is wrong now; empty if nothing is.
 	Problems []string
 }
 
-// Status reports how the keeper is doing now. It knows nothing of the listener.
+// Status reports the keeper's state now. It leaves Listener empty.
 func (k *Keeper) Status() Status {
-	k.CheckStale() // the source's own check may be a retry away
+	k.CheckStale() // the source's own check may not come before its next retry
 	now := k.Current()
 	s := Status{Source: now.source, Revision: now.revision}
 	if at := k.Confirmed(); !at.IsZero() {
@@ -38,15 +38,15 @@ func (k *Keeper) Status() Status {
 	return s
 }
 
-// Problem sets what is wrong with a topic, "" for nothing. The text holds nothing
-// secret, and nothing that differs from one repetition to the next; cause, which
-// may differ, is for the log. Only transitions are logged.
+// Problem reports what is wrong with a topic; "" means nothing. The text must hold
+// nothing secret, and be the same as long as the problem is. The cause may differ, and
+// is only logged. A problem is logged when it begins, changes or ends.
 func (k *Keeper) Problem(topic, text string, cause error) { k.problems.set(topic, text, cause) }
 
 // HasProblem says whether anything is wrong with a topic.
 func (k *Keeper) HasProblem(topic string) bool { return k.problems.has(topic) }
 
-// Confirmed is as of when the source last confirmed the snapshot; zero: never.
+// Confirmed is the time as of which the source last confirmed the snapshot; zero: never.
 func (k *Keeper) Confirmed() time.Time {
 	if at := k.confirmed.Load(); at != nil {
 		return *at
@@ -55,8 +55,8 @@ func (k *Keeper) Confirmed() time.Time {
 }
 
 // Stale says whether the source has not confirmed the snapshot for longer than
-// Config.MaxStaleness, or never has: what a pod that was cut off serves may be
-// old. Always false if that is 0, and then without a clock.
+// Config.MaxStaleness, or never has: a pod that is cut off may serve old settings. If
+// MaxStaleness is 0, it returns false, without reading the clock.
 func (k *Keeper) Stale() bool {
 	if k.maxStaleness == 0 {
 		return false
@@ -65,15 +65,15 @@ func (k *Keeper) Stale() bool {
 	return at.IsZero() || since(at) > k.maxStaleness
 }
 
-// since is the time that has passed, by the clock that shows more of it: the
-// monotonic one may stop while a machine sleeps, the other may be set back.
+// since is the time since t, by the clock that shows more of it: the monotonic clock
+// may stop while a machine sleeps, and the wall clock may be set back.
 func since(t time.Time) time.Duration {
 	now := time.Now()
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
-// CheckStale reports when the snapshot becomes stale, and when it no longer is. A
-// source calls it whenever it has asked.
+// CheckStale reports a problem while the snapshot is stale. A source calls it after each
+// attempt to ask the database.
 func (k *Keeper) CheckStale() {
 	text := ""
 	if k.Stale() {
@@ -82,8 +82,8 @@ func (k *Keeper) CheckStale() {
 	k.Problem("staleness", text, nil)
 }
 
-// checkKinds reports handles whose setting is of another kind than the code asks
-// for: they read as their fallback.
+// checkKinds reports handles whose setting is of another kind than the program expects.
+// They return their fallback.
 func (k *Keeper) checkKinds() {
 	if len(k.slots) == 0 {
 		return

@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// Kind says what a setting's value is. A setting's kind never changes.
+// Kind is the type of a setting's value. A setting's kind never changes.
 type Kind uint8
 
-// The kinds, one for each value column of the table.
+// There is one kind for each value column of the table.
 const (
 	KindBool Kind = iota + 1
 	KindInt
@@ -25,7 +25,7 @@ const (
 
 var kindNames = [...]string{KindBool: "bool", KindInt: "int", KindFloat: "float", KindText: "text", KindTime: "time", KindJSON: "json"}
 
-// ParseKind reads a kind's name.
+// ParseKind reads a kind's name. The error is an [*InvalidError].
 func ParseKind(name string) (Kind, error) {
 	for k := KindBool; k <= KindJSON; k++ {
 		if kindNames[k] == name {
@@ -42,19 +42,19 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// MaxValueBytes is the most that a text or JSON value may take, in bytes.
+// MaxValueBytes is the longest text or JSON value, in bytes of UTF-8.
 const MaxValueBytes = 64 << 10
 
-// Value is a kind and a value of it. Values are comparable; the zero Value is
-// of no kind.
+// Value is a value together with its kind. Values can be compared with ==. The zero
+// Value has no kind.
 type Value struct {
 	kind Kind
 	bits int64  // bool: 0 or 1; float: IEEE 754; time: microseconds since 1970
 	text string // text; json, without insignificant white space
 }
 
-// BoolOf is a value of kind bool. Like the other constructors it checks nothing;
-// see [Value.Check].
+// BoolOf is a value of kind bool. Like the other constructors, it does not check the
+// value; [Value.Check] does.
 func BoolOf(v bool) Value {
 	if v {
 		return Value{kind: KindBool, bits: 1}
@@ -71,11 +71,12 @@ func FloatOf(v float64) Value { return Value{kind: KindFloat, bits: int64(math.F
 // TextOf is a value of kind text.
 func TextOf(v string) Value { return Value{kind: KindText, text: v} }
 
-// TimeOf is a value of kind time, cut to microseconds, as PostgreSQL keeps them.
+// TimeOf is a value of kind time. It drops fractions of a microsecond, which PostgreSQL
+// does not store (manual, 8.5 Date/Time Types).
 func TimeOf(v time.Time) Value { return Value{kind: KindTime, bits: v.UnixMicro()} }
 
-// JSONOf is a value of kind json. White space that means nothing is taken out:
-// values that came different ways compare as equal.
+// JSONOf is a value of kind json. It removes insignificant white space, so that a value
+// is the same no matter which way it came.
 func JSONOf(text string) Value {
 	compact := bytes.NewBuffer(make([]byte, 0, len(text)))
 	if err := json.Compact(compact, []byte(text)); err == nil {
@@ -87,8 +88,8 @@ func JSONOf(text string) Value {
 // Kind of the value.
 func (v Value) Kind() Kind { return v.kind }
 
-// Bool is the value of a bool; false for another kind. The same holds for the
-// others: a value of another kind reads as zero.
+// Bool is the value of a bool. For a value of another kind, this and the other
+// accessors return their zero value.
 func (v Value) Bool() bool { return v.kind == KindBool && v.bits != 0 }
 
 // Int is the value of an int.
@@ -131,9 +132,10 @@ func (v Value) JSON() string {
 	return v.text
 }
 
-// ParseValue reads a value of this kind from JSON: true and false, numbers,
-// strings (for text; RFC 3339 for time), anything (for json). An int must be
-// written without a fraction or an exponent. Else it returns an [*InvalidError].
+// ParseValue reads a value of a kind from JSON: a bool from true or false, an int or a
+// float from a number, a text from a string, a time from a string in RFC 3339, and a
+// json from anything. An int must have neither a fraction nor an exponent. The error is
+// an [*InvalidError].
 func ParseValue(kind Kind, raw json.RawMessage) (Value, error) {
 	invalid := func(why string) (Value, error) {
 		return Value{}, &InvalidError{Field: "value", Why: "must be " + why}
@@ -190,8 +192,8 @@ func mantissa(raw []byte) []byte {
 	return digits
 }
 
-// Check holds a value against the table's own rules. It returns nil or an
-// [*InvalidError].
+// Check checks a value against the rules that the table has for its kind. It returns
+// nil or an [*InvalidError].
 func (v Value) Check() error {
 	switch v.kind {
 	case KindFloat:

@@ -11,10 +11,10 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an event that must come.
 const patience = 30 * time.Second
 
-// announced is what a notification says.
+// announced is the content of a notification.
 type announced struct {
 	Revision int
 	Changes  []struct {
@@ -41,8 +41,8 @@ func listen(t *testing.T, url string) ear {
 	return ear{t, conn}
 }
 
-// upTo is all that was announced up to, and with, a marker that it sends itself:
-// so it also hears that nothing was.
+// upTo returns the notifications up to a marker, which it sends itself. With the marker
+// it can also tell that there were none.
 func (e ear) upTo(marker *pgx.Conn) (heard []announced) {
 	e.t.Helper()
 	pgtest.Exec(e.t, marker, `SELECT pg_notify((SELECT channel FROM settings_head), '{"revision": -1}')`)

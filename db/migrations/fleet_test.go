@@ -13,7 +13,7 @@ import (
 
 const flip = `UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'`
 
-// join registers a pod, as one does that has no process.
+// join adds a pod to the register that has no process.
 func join(t *testing.T, conn *pgx.Conn, pod, ttl string) (instance string) {
 	t.Helper()
 	if err := conn.QueryRow(t.Context(), `SELECT gen_random_uuid()::text`).Scan(&instance); err != nil {
@@ -23,7 +23,7 @@ func join(t *testing.T, conn *pgx.Conn, pod, ttl string) (instance string) {
 	return instance
 }
 
-// who is each pod of a query with two columns.
+// who runs a query with two columns, and returns the second by the first, a pod's name.
 func who(t *testing.T, conn *pgx.Conn, sql string, args ...any) map[string]string {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), sql, args...)
@@ -38,6 +38,7 @@ func who(t *testing.T, conn *pgx.Conn, sql string, args ...any) map[string]strin
 	return pods
 }
 
+// Guarantee 10, for settings_await().
 func TestAwaitWaitsForEveryPodThatWasNotLostBefore(t *testing.T) {
 	url := pgtest.Database(t)
 	dba, pods := pgtest.Connect(t, url), pgtest.Connect(t, url)
@@ -71,14 +72,14 @@ func TestAwaitWaitsForEveryPodThatWasNotLostBefore(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it waits on")
 	}
-	// An older revision, which the head has left behind.
+	// Revision 2 is now older than the head's, and can be waited for even so.
 	pgtest.Exec(t, dba, flip)
 	if diff := cmp.Diff(map[string]string{"a": "true", "b": "true", "lost": "false"}, who(t, dba, `SELECT pod, has::text FROM settings_await(2, '1 min')`)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// What could never come is said at once.
+// A wait that could never end well is refused at once.
 func TestAwaitRefusesToWaitForWhatCannotCome(t *testing.T) {
 	url := pgtest.Database(t)
 	conn := pgtest.Connect(t, url)
@@ -95,7 +96,7 @@ func TestAwaitRefusesToWaitForWhatCannotCome(t *testing.T) {
 	}
 }
 
-// Neither a pod's word nor the wait for it makes a sound, or a revision.
+// Acknowledging and waiting send no notification, and make no revision.
 func TestAcknowledgingNotifiesNobody(t *testing.T) {
 	url := pgtest.Database(t)
 	conn := pgtest.Connect(t, url)
@@ -109,10 +110,10 @@ func TestAcknowledgingNotifiesNobody(t *testing.T) {
 		t.Errorf("heard %v", heard)
 	}
 	if got := who(t, conn, `SELECT pod, state FROM settings_fleet`); len(got) != 0 {
-		t.Errorf("it left, and is there: %v", got)
+		t.Errorf("it left, but is in the register: %v", got)
 	}
 	if got := who(t, conn, `SELECT relname::text, relpersistence::text FROM pg_class WHERE relname IN ('settings_pods', 'settings_members')`); got["settings_pods"] != "u" || got["settings_members"] != "p" {
-		t.Errorf("%v: the members are to outlast a crash, their state is not worth it", got)
+		t.Errorf("%v: the table of members must survive a crash, that of their states need not", got)
 	}
 }
 

@@ -34,7 +34,7 @@ func TestHistoryTellsWhoWhatWhenAndWhy(t *testing.T) {
 		t.Errorf("updated_by %q, %v", by, err)
 	}
 
-	// Pruning keeps the latest change of each key, and is done only when asked.
+	// Pruning keeps the latest change of each key.
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 1)`)
 	var pruned int
 	if err := conn.QueryRow(t.Context(), `SELECT settings_history_prune('0')`).Scan(&pruned); err != nil || pruned != 2 {

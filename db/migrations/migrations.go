@@ -1,8 +1,8 @@
-// Package migrations holds the schema as numbered SQL files, embedded, and
-// brings a database to it with golang-migrate.
+// Package migrations embeds the schema as numbered SQL files, and migrates a database
+// with golang-migrate.
 //
-// One file is one transaction. Each may be run again on a database that has
-// it. db/schema.sql is a dump of what they add up to.
+// One file is one transaction. It may run again on a database that already has it.
+// db/schema.sql is a dump of the schema that the files make together.
 package migrations
 
 import (
@@ -28,24 +28,24 @@ import (
 //go:embed *.sql
 var files embed.FS
 
-// lockWait is how long a pod waits for another one that is migrating. The
-// library waits on an advisory lock without a deadline; PostgreSQL's
-// lock_timeout covers advisory locks too, so no waiter is left behind.
+// lockWait is how long a pod waits for another one that is migrating. The library waits
+// for an advisory lock without a deadline. PostgreSQL's lock_timeout also applies to
+// advisory locks, so the wait in the server ends too.
 const lockWait = 60 * time.Second
 
-// connectTimeout bounds the way to a server that does not answer.
+// connectTimeout bounds connecting to a server that does not answer.
 const connectTimeout = 5 * time.Second
 
-// DirtyError says that a migration was cut off half way by something other
-// than its own failure (which would have rolled it back).
+// DirtyError says that a migration to this version was interrupted. A migration that
+// merely fails is rolled back, and leaves the schema clean.
 type DirtyError struct{ Version uint }
 
 func (e *DirtyError) Error() string {
-	return fmt.Sprintf("the schema is marked dirty at version %d: a migration was cut off; look at what it left, "+
-		"then set schema_migrations to the version that stands and dirty to false", e.Version)
+	return fmt.Sprintf("the schema is marked dirty at version %d: a migration was interrupted; find out which version the schema really has, "+
+		"then set schema_migrations to that version and dirty to false", e.Version)
 }
 
-// Latest is the version that Up brings a database to.
+// Latest is the version to which Up migrates a database.
 func Latest() uint {
 	var latest uint
 	names, _ := fs.Glob(files, "*.up.sql") // the pattern is constant and well formed
@@ -58,12 +58,12 @@ func Latest() uint {
 	return latest
 }
 
-// refusal is the server's answer to a file that it rolled back: one file is one
-// transaction. It is nil for any other error: the wait for another pod that is
-// migrating right now, or the operator's intervention (class 57), which can come
-// after the commit.
+// refusal is the server's error if it has certainly rolled back a file, which is one
+// transaction. It is nil for any other error. For example, the wait for another pod that
+// is migrating may have timed out. Or an operator has intervened (class 57), which can
+// happen after the commit.
 func refusal(err error) *pgconn.PgError {
-	if _, ran := errors.AsType[database.Error](err); !ran { // by value: from a file; by reference: from the library's own steps
+	if _, ran := errors.AsType[database.Error](err); !ran { // a value if a file failed, a pointer if one of the library's own steps did
 		return nil
 	}
 	answer, ok := errors.AsType[*pgconn.PgError](withoutQuery(err))
@@ -73,7 +73,7 @@ func refusal(err error) *pgconn.PgError {
 	return answer
 }
 
-// before is the version that an up migration starts from; -1 for the first one.
+// before is the version before an up migration's; -1 if it is the first one.
 func before(version uint) int {
 	last := -1
 	names, _ := fs.Glob(files, "*.up.sql") // sorted
@@ -88,13 +88,13 @@ func before(version uint) int {
 	return last
 }
 
-// Up brings the database to [Latest]. Any number of processes may call it at
-// once: one migrates, the others wait up to a minute and find it done. A
-// schema that is newer than this binary is left alone, with a warning, so
-// that old and new pods run side by side.
+// Up migrates the database to [Latest]. Any number of processes may call it at the same
+// time: one migrates, and the others wait for it, up to a minute. If the schema is newer
+// than this binary, Up logs a warning and leaves it as it is, so that old and new pods
+// can run side by side. The error is a [*DirtyError] if the schema is marked dirty.
 func Up(ctx context.Context, databaseURL string, log *zap.Logger) error {
 	return run(ctx, databaseURL, func(m *migrate.Migrate) error {
-		// Without the lock, so dirty may only mean that another pod is migrating.
+		// This reads without the lock. So dirty is ignored: another pod may be migrating.
 		version, _, err := m.Version()
 		switch {
 		case errors.Is(err, migrate.ErrNilVersion):
@@ -110,8 +110,8 @@ func Up(ctx context.Context, databaseURL string, log *zap.Logger) error {
 			return nil
 		}
 		if answer := refusal(err); answer != nil {
-			// The library marks the schema dirty all the same. Nobody else migrates
-			// while it is.
+			// The library marks the schema dirty even so. As long as it is, no other pod
+			// migrates.
 			if at, dirty, _ := m.Version(); dirty {
 				err = errors.Join(err, m.Force(before(at)))
 			}
@@ -127,7 +127,7 @@ func Up(ctx context.Context, databaseURL string, log *zap.Logger) error {
 	})
 }
 
-// Down takes the whole schema away again, and every setting with it.
+// Down drops the whole schema, and every setting with it.
 func Down(ctx context.Context, databaseURL string) error {
 	return run(ctx, databaseURL, func(m *migrate.Migrate) error {
 		err := m.Down()
@@ -138,7 +138,7 @@ func Down(ctx context.Context, databaseURL string) error {
 	})
 }
 
-// Version answers the schema's version, 0 where there is none yet.
+// Version reads the schema's version, 0 if there is none, and whether it is marked dirty.
 func Version(ctx context.Context, databaseURL string) (version uint, dirty bool, err error) {
 	err = run(ctx, databaseURL, func(m *migrate.Migrate) error {
 		var err error
@@ -151,9 +151,9 @@ func Version(ctx context.Context, databaseURL string) (version uint, dirty bool,
 	return version, dirty, err
 }
 
-// run calls step with a migrator on a connection of its own. The library's
-// calls take no context: when ctx ends first, run returns and leaves the step
-// to its own timeouts, since only a process that is leaving cancels it.
+// run calls step with a migrator on a new connection. The library's calls take no
+// context. If ctx ends first, run returns, and the step goes on until its own timeouts.
+// That does no harm, because only a process that is about to end cancels ctx.
 func run(ctx context.Context, databaseURL string, step func(*migrate.Migrate) error) error {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
@@ -175,7 +175,8 @@ func migrateOn(config *pgx.ConnConfig, step func(*migrate.Migrate) error) (err e
 		_, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", lockWait.Milliseconds()))
 		return err
 	}))
-	// The files name their schema, so a search_path says nothing about it.
+	// The files name the schema public, so the version must be there too. The search_path
+	// must not decide it.
 	target, err := driver.WithInstance(db, &driver.Config{SchemaName: "public"})
 	if err != nil {
 		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", withoutQuery(err)), db.Close())
@@ -188,7 +189,7 @@ func migrateOn(config *pgx.ConnConfig, step func(*migrate.Migrate) error) (err e
 	if err != nil {
 		return errors.Join(fmt.Errorf("prepare the schema's migration: %w", err), target.Close())
 	}
-	m.LockTimeout = lockWait + 5*time.Second // PostgreSQL's own answer comes first
+	m.LockTimeout = lockWait + 5*time.Second // longer, so that PostgreSQL's error comes first
 	defer func() {
 		sourceErr, databaseErr := m.Close()
 		err = errors.Join(err, sourceErr, databaseErr)
@@ -199,8 +200,8 @@ func migrateOn(config *pgx.ConnConfig, step func(*migrate.Migrate) error) (err e
 	return nil
 }
 
-// withoutQuery takes the whole migration's text out of the library's error, and
-// lets the database's own be found by errors.As.
+// withoutQuery removes the migration's whole text from the library's error, and wraps the
+// database's error so that errors.As finds it.
 func withoutQuery(err error) error {
 	if e, ok := errors.AsType[*database.Error](err); ok {
 		return fmt.Errorf("%s: %w", e.Err, e.OrigErr)

@@ -18,8 +18,8 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// schema lists what stands in the schema public, a line a thing, and nothing
-// that depends on when or how it was made.
+// schema lists the objects in the schema public, one a line, without anything that
+// depends on when or how they were made.
 func schema(t *testing.T, url string) string {
 	t.Helper()
 	conn := pgtest.Connect(t, url)
@@ -75,7 +75,7 @@ func TestUpDownAndUpAgainLeavesTheSameSchema(t *testing.T) {
 	if version, _, err := migrations.Version(t.Context(), url); err != nil || version != 0 {
 		t.Errorf("version %d, %v, want 0", version, err)
 	}
-	for range 2 { // the second finds it done
+	for range 2 { // the second time there is nothing to do
 		if err := migrations.Up(t.Context(), url, zap.NewNop()); err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestTheDumpIsWhatTheMigrationsAddUpTo(t *testing.T) {
 	}
 }
 
-// Every file may be run again, by hand too, on a database that is in use.
+// Every file may be run again, even by hand, on a database that is in use.
 func TestRunningTheFilesAgainChangesNothing(t *testing.T) {
 	url := pgtest.Database(t)
 	conn := pgtest.Connect(t, url)
@@ -183,7 +183,7 @@ func TestUpStopsWaitingWhenItsContextEnds(t *testing.T) {
 	pgtest.Exec(t, conn, `ROLLBACK`)
 }
 
-// A deadlock would leave the schema half way, and marked dirty.
+// A deadlock would make the migration fail.
 func TestMigratingUnderPodsAndWritersNeverDeadlocks(t *testing.T) {
 	for range 3 {
 		url := pgtest.Empty(t)
@@ -197,7 +197,7 @@ func TestMigratingUnderPodsAndWritersNeverDeadlocks(t *testing.T) {
 		var busy sync.WaitGroup
 		var statements atomic.Int64
 		for _, sql := range []string{
-			// As a pod reads, and as one polls.
+			// These are as pods send them, to read and to poll.
 			`SELECT h.revision, (SELECT c.at FROM settings_commits c WHERE c.revision = h.revision), s.key,
 				(SELECT max(ch.revision) FROM settings_changes ch WHERE ch.key = s.key)
 			   FROM (SELECT revision FROM settings_head LIMIT 1) h LEFT JOIN platform_settings s ON true`,
@@ -234,12 +234,12 @@ func TestMigratingUnderPodsAndWritersNeverDeadlocks(t *testing.T) {
 	}
 }
 
-// A migration that the server refuses leaves the schema at the version before,
-// and the next attempt goes on from there.
+// A migration that the server refuses leaves the schema at the previous version. The next
+// attempt goes on from there.
 func TestAMigrationThatFailsLeavesTheSchemaClean(t *testing.T) {
 	url := pgtest.Empty(t)
 	conn := pgtest.Connect(t, url)
-	pgtest.Exec(t, conn, `CREATE TABLE settings_pods (something int)`) // in the way of 980's columns
+	pgtest.Exec(t, conn, `CREATE TABLE settings_pods (something int)`) // conflicts with 980's table
 	if err := migrations.Up(t.Context(), url, zap.NewNop()); err == nil {
 		t.Fatal("it worked")
 	}
@@ -252,8 +252,8 @@ func TestAMigrationThatFailsLeavesTheSchemaClean(t *testing.T) {
 	}
 }
 
-// Somebody's own view on the table keeps its columns from being altered; that
-// must not keep pods from starting.
+// If somebody has made a view of the table, its columns cannot be altered. Pods must
+// start even so.
 func TestAViewOnTheTableDoesNotStopTheMigration(t *testing.T) {
 	url := pgtest.Empty(t)
 	conn := pgtest.Connect(t, url)
@@ -275,7 +275,8 @@ func TestAViewOnTheTableDoesNotStopTheMigration(t *testing.T) {
 	}
 }
 
-// The rest waits for one who holds the table, and lets others through meanwhile.
+// A migration waits for a transaction that holds the table, but lets other transactions
+// through meanwhile.
 func TestAMigrationThatWaitsHoldsNobodyUpForLong(t *testing.T) {
 	url := pgtest.Empty(t)
 	conn, holder, reader := pgtest.Connect(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
@@ -290,7 +291,7 @@ func TestAMigrationThatWaitsHoldsNobodyUpForLong(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { _, err := conn.Exec(t.Context(), string(sql)); done <- err }()
 	pgtest.Exec(t, reader, `SET statement_timeout = '10s'`)
-	for range 10 { // some of them while it stands in line
+	for range 10 { // some of these come while the migration waits for its lock
 		pgtest.Exec(t, reader, `SELECT FROM platform_settings; SELECT pg_sleep(0.05)`)
 	}
 	select {

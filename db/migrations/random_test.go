@@ -12,7 +12,7 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// row is a setting as it stands: all of it, what it says, and what pods are to get.
+// row is a setting: all of it, its content without the stamps, and what pods receive.
 type row struct {
 	JSON, Content, Value string
 	Digest               int64
@@ -31,7 +31,8 @@ func table(t *testing.T, conn *pgx.Conn) map[string]row {
 	return found
 }
 
-// statement is one at random, of few keys and values: so much of it is undone.
+// statement is a random statement. It uses few keys and values, so that later ones often
+// undo earlier ones.
 func statement(r *rand.Rand) string {
 	one := func(of ...string) string { return of[r.IntN(len(of))] }
 	key, other, n := one("a", "b", "c"), one("a", "b", "c", "d"), one("1", "2", "value_int")
@@ -52,8 +53,9 @@ func statement(r *rand.Rand) string {
 	)
 }
 
-// Guarantee 1 for whatever comes: what differs after a transaction is what its
-// revision says, and what is announced, and where nothing differs there is none.
+// Guarantee 1, for random SQL: the rows that differ after a transaction are those that
+// the history has under its revision, and those that are announced. If none differ, there
+// is no revision.
 func TestWhatDiffersIsTheCommitWhateverSQLItWas(t *testing.T) {
 	for name, trigger := range map[string]string{
 		"no trigger":          ``,
@@ -68,10 +70,10 @@ func TestWhatDiffersIsTheCommitWhateverSQLItWas(t *testing.T) {
 				IF TG_WHEN = 'BEFORE' THEN NEW.value_int := least(NEW.value_int, 1); RETURN NEW; END IF;
 				IF TG_OP = 'DELETE' THEN INSERT INTO platform_settings SELECT OLD.*; RETURN NULL; END IF;
 				UPDATE platform_settings SET value_int = 2 WHERE key = NEW.key; RETURN NULL; END $$`)
-			if trigger != "" { // sorts before ours, so that what it does in reply is noted first
+			if trigger != "" { // its name sorts before ours, so it fires first, and its own changes are recorded first
 				pgtest.Exec(t, dba, `CREATE TRIGGER house `+trigger)
 			}
-			r := rand.New(rand.NewPCG(1, 2)) // always the same: what fails, fails again
+			r := rand.New(rand.NewPCG(1, 2)) // always the same, so that a failure can be repeated
 			was, before := table(t, other), revision(t, other)
 			for i := range 300 {
 				sql := []string{`BEGIN`}
@@ -90,9 +92,9 @@ func TestWhatDiffersIsTheCommitWhateverSQLItWas(t *testing.T) {
 					if was[key] != is[key] {
 						want = append(want, fmt.Sprintf("%s: %s → %s", key, was[key].JSON, is[key].JSON))
 					}
-					// Within one statement, INSERT does not see that it puts back what was deleted.
+					// WITH d deletes and inserts in one statement, and there INSERT cannot see that it restores a row.
 					if was[key].Content == is[key].Content && was[key] != is[key] && trigger == "" && !strings.Contains(strings.Join(sql, ""), "WITH d") {
-						t.Errorf("%d: %s is as it was, but for its stamps\n%s", i, key, strings.Join(sql, ";\n"))
+						t.Errorf("%d: %s is unchanged except for its stamps\n%s", i, key, strings.Join(sql, ";\n"))
 					}
 				}
 				rows, _ := other.Query(t.Context(), `SELECT concat(key, ': ', before, ' → ', after) FROM settings_history WHERE revision > $1`, before)
@@ -103,7 +105,7 @@ func TestWhatDiffersIsTheCommitWhateverSQLItWas(t *testing.T) {
 				for _, a := range announcements {
 					for _, c := range a.Changes {
 						heard = append(heard, c.Key)
-						if now, stands := is[c.Key]; c.Deleted == stands || stands && (string(c.Value) != now.Value || c.Digest != now.Digest) {
+						if now, exists := is[c.Key]; c.Deleted == exists || exists && (string(c.Value) != now.Value || c.Digest != now.Digest) {
 							t.Errorf("%d: %s is announced as %s, and is %s", i, c.Key, c.Value, now.Value)
 						}
 					}

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// To take another pod's migration for a refused one of our own would set the
-// version back under it.
+// If a pod took another pod's migration for its own refused one, it would set back the
+// version under the other.
 func TestOnlyAFileThatTheServerRolledBackWasRefused(t *testing.T) {
 	timeout, shutdown := &pgconn.PgError{Code: "55P03"}, &pgconn.PgError{Code: "57P01"}
 	for name, test := range map[string]struct {

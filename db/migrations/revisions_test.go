@@ -16,8 +16,8 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// Guarantee 1: whatever SQL it is, one transaction is one revision and one
-// notification; and one that changes nothing is none.
+// Guarantee 1: one transaction is one revision and one notification, no matter by which
+// SQL. A transaction that changes nothing makes neither.
 func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 	const on = `UPDATE platform_settings SET value_bool = true WHERE key = 'maintenance_mode';`
 	const off = `UPDATE platform_settings SET value_bool = false WHERE key = 'maintenance_mode';`
@@ -89,7 +89,7 @@ func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 				err := dba.QueryRow(t.Context(), `SELECT coalesce(to_jsonb(value_bool), to_jsonb(value_int), to_jsonb(value_text), value_json)::text = $2
 					FROM platform_settings WHERE key = $1`, ch.Key, string(ch.Value)).Scan(&current)
 				if err != nil || !current {
-					t.Errorf("%s is announced as %s, which it is not; %v", ch.Key, ch.Value, err)
+					t.Errorf("%s is announced as %s, but the table has another value; %v", ch.Key, ch.Value, err)
 				}
 				keys = append(keys, ch.Key)
 			}
@@ -109,9 +109,9 @@ func TestOneCommitIsOneRevisionAndOneNotification(t *testing.T) {
 	}
 }
 
-// A change that somebody's own trigger makes in reply to another is noted before
-// that other is.
-func TestAChangeWithinAChangeIsTheOneThatStands(t *testing.T) {
+// Guarantee 1: if somebody's own trigger answers a change with another one, that
+// other one is recorded first. The history must still say how the row ended up.
+func TestTheHistoryEndsWithTheRowAsATriggerLeftIt(t *testing.T) {
 	url := pgtest.Database(t)
 	ear, dba, other := listen(t, url), pgtest.Connect(t, url), pgtest.Connect(t, url)
 	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) VALUES ('n', 7), ('kept', 1);
@@ -159,6 +159,7 @@ func TestAChangeWithinAChangeIsTheOneThatStands(t *testing.T) {
 	}
 }
 
+// Guarantee 1.
 func TestCopyAndMergeAreOneCommitEach(t *testing.T) {
 	url := pgtest.Database(t)
 	ear, dba := listen(t, url), pgtest.Connect(t, url)
@@ -188,7 +189,7 @@ func TestALogicalSubscribersChangesCount(t *testing.T) {
 	source, target := pgtest.Database(t), pgtest.Database(t)
 	publisher, subscriber := pgtest.Connect(t, source), pgtest.Connect(t, target)
 	pgtest.Exec(t, publisher, `CREATE PUBLICATION p FOR TABLE platform_settings`)
-	slot := publisher.Config().Database // one name for slot and subscription; slots belong to the server
+	slot := publisher.Config().Database // unique in the server, as a slot's name must be
 	pgtest.Exec(t, publisher, `SELECT pg_create_logical_replication_slot('`+slot+`', 'pgoutput')`)
 	ear := listen(t, target)
 	pgtest.Exec(t, subscriber, fmt.Sprintf(`CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION p
@@ -203,7 +204,7 @@ func TestALogicalSubscribersChangesCount(t *testing.T) {
 		if _, err := publisher.Exec(ctx, `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '`+slot+`' AND active_pid IS NOT NULL`); err != nil {
 			t.Error(err)
 		}
-		for { // its walsender may still be leaving
+		for { // the slot's walsender may still be ending
 			if _, err := publisher.Exec(ctx, `SELECT pg_drop_replication_slot('`+slot+`')`); err == nil {
 				break
 			}
@@ -222,8 +223,8 @@ func TestALogicalSubscribersChangesCount(t *testing.T) {
 	}
 }
 
-// Guarantee 1: revisions have no gap, are in commit order, and are announced in
-// it, however many write at once.
+// Guarantee 1: revisions have no gap, are in commit order, and are announced in that
+// order, even if many write at once.
 func TestRevisionsAreGaplessAndInCommitOrder(t *testing.T) {
 	url := pgtest.Database(t)
 	ear := listen(t, url)
@@ -264,7 +265,7 @@ func TestRevisionsAreGaplessAndInCommitOrder(t *testing.T) {
 			t.Fatalf("notification %d announces revision %d, want %d", i, a.Revision, i+2)
 		}
 	}
-	// What each key's last change says is what the table holds.
+	// Each key's last change in the history must be what the table holds.
 	var wrong int
 	err := conn.QueryRow(t.Context(), `SELECT count(*) FROM platform_settings s
 		WHERE (SELECT h.after ->> 'value_int' FROM settings_history h WHERE h.key = s.key ORDER BY h.revision DESC LIMIT 1) IS DISTINCT FROM s.value_int::text`).Scan(&wrong)
@@ -273,8 +274,8 @@ func TestRevisionsAreGaplessAndInCommitOrder(t *testing.T) {
 	}
 }
 
-// Guarantee 2: NOTIFY's limit of 8000 bytes, not characters, never reaches the
-// writer.
+// Guarantee 2: NOTIFY's limit of 8000 bytes never makes a write fail, not even with
+// characters of several bytes (PostgreSQL manual, NOTIFY).
 func TestNoPayloadHarmsItsWriter(t *testing.T) {
 	url := pgtest.Database(t)
 	ear, dba := listen(t, url), pgtest.Connect(t, url)
@@ -296,7 +297,7 @@ func TestNoPayloadHarmsItsWriter(t *testing.T) {
 		t.Errorf("%d carried, %d left out: the sizes do not straddle the limit", carried, left)
 	}
 
-	// Of many keys that would take little, all are carried or none.
+	// A commit of many small changes is carried whole, or not at all.
 	pgtest.Exec(t, dba, `INSERT INTO platform_settings (key, value_int) SELECT 'n' || i, i FROM generate_series(1, 150) i`)
 	ear.upTo(dba)
 	pgtest.Exec(t, dba, `DELETE FROM platform_settings WHERE value_int IS NOT NULL`)
@@ -305,7 +306,7 @@ func TestNoPayloadHarmsItsWriter(t *testing.T) {
 	}
 }
 
-// Guarantee 2: no shared lock before COMMIT.
+// Guarantee 2: an open transaction holds no lock that a writer of another key needs.
 func TestAnOpenTransactionDelaysNoOtherKeysWriter(t *testing.T) {
 	url := pgtest.Database(t)
 	idle, other := pgtest.Connect(t, url), pgtest.Connect(t, url)
@@ -323,8 +324,9 @@ func TestAnOpenTransactionDelaysNoOtherKeysWriter(t *testing.T) {
 	}
 }
 
-// At REPEATABLE READ a transaction does not see what was committed since it
-// began, but TRUNCATE takes it. Without a revision for it, TRUNCATE has to fail.
+// Guarantee 1: at REPEATABLE READ a transaction does not see rows that were committed
+// after its snapshot, but TRUNCATE removes them. They could get no revision, so
+// TRUNCATE has to fail.
 func TestTruncateTakesNoRowUnseen(t *testing.T) {
 	for _, level := range []string{"REPEATABLE READ", "SERIALIZABLE"} {
 		url := pgtest.Database(t)

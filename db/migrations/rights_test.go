@@ -13,12 +13,12 @@ import (
 
 const (
 	insufficientPrivilege = "42501"
-	featureNotSupported   = "0A000" // a trigger function that is called by itself
-	notInRequiredState    = "55000" // a view that cannot be written to
+	featureNotSupported   = "0A000" // a trigger function was called directly
+	notInRequiredState    = "55000" // the view is read-only
 )
 
-// Guarantee 5: a role that may change settings can neither learn the channel nor
-// write history, and so neither overhear nor forge.
+// Guarantee 5: a role that may change settings can neither learn the channel nor write
+// history. So it can neither overhear nor forge a commit.
 func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
 	url := pgtest.Database(t)
 	owner := pgtest.Connect(t, url)
@@ -61,7 +61,8 @@ func TestNobodyButTheOwnerKnowsTheChannel(t *testing.T) {
 		t.Errorf("actor %q, role %q, reason %q, %v", name, role, reason, err)
 	}
 
-	other := pgtest.Connect(t, pgtest.Database(t)) // cloned databases share a name; migrated ones must not
+	// A clone has the same channel, so this generates one, as a migration does.
+	other := pgtest.Connect(t, pgtest.Database(t))
 	pgtest.Exec(t, other, `INSERT INTO settings_head DEFAULT VALUES ON CONFLICT (only_row) DO UPDATE SET channel = excluded.channel`)
 	var a, b string
 	if err := errors.Join(owner.QueryRow(t.Context(), `SELECT channel FROM settings_head`).Scan(&a),

@@ -13,8 +13,8 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// The schema and its version stand in public, whatever schema a session of the
-// migrating role would find first, or if it finds none.
+// Guarantee 14: the schema and its version are in public, no matter which schema the
+// search_path of the migrating role's session finds first, if any.
 func TestASearchPathMovesNothing(t *testing.T) {
 	want := schema(t, pgtest.Database(t))
 	for _, path := range []string{"''", "nowhere", "elsewhere, public"} {
@@ -39,7 +39,7 @@ func TestASearchPathMovesNothing(t *testing.T) {
 			if diff := cmp.Diff(want, schema(t, address)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			pgtest.Exec(t, conn, `DROP SCHEMA elsewhere`) // refused if anything stands in it
+			pgtest.Exec(t, conn, `DROP SCHEMA elsewhere`) // refused if anything is in it
 			if version, _, err := migrations.Version(t.Context(), address); err != nil || version != migrations.Latest() {
 				t.Errorf("version %d, %v, for a session that has no path of its own", version, err)
 			}

@@ -11,9 +11,8 @@ import (
 	"syscall"
 )
 
-// account is the operating system's user that the server runs as. A nil
-// account is the caller's own: PostgreSQL refuses root and nobody else, so
-// only root needs another one.
+// account is the operating system's user that the server runs as. A nil account is the
+// caller's own. Only root needs another one, because PostgreSQL refuses to run as root.
 type account struct {
 	name     string
 	uid, gid uint32
@@ -28,7 +27,7 @@ func serverAccount() (*account, error) {
 		if err != nil {
 			continue
 		}
-		// macOS counts some accounts below zero.
+		// On macOS the user nobody has a negative number.
 		uid, err := strconv.ParseInt(found.Uid, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("read uid of %s: %w", name, err)
@@ -56,8 +55,8 @@ func (a *account) own(path string) error {
 	return os.Chown(path, int(a.uid), int(a.gid))
 }
 
-// mkdir makes a directory that only the account may look into, or takes over
-// the one that is there.
+// mkdir makes a directory for the account alone. An existing directory becomes the
+// account's.
 func (a *account) mkdir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -65,7 +64,7 @@ func (a *account) mkdir(dir string) error {
 	return a.own(dir)
 }
 
-// tempBase is where the account may have a temporary directory. Root's own
+// tempBase finds a directory in which the account may have a temporary one. Root's own
 // TMPDIR is often closed to others.
 func (a *account) tempBase() (string, error) {
 	var refusals []error
@@ -79,8 +78,8 @@ func (a *account) tempBase() (string, error) {
 	return "", errors.Join(refusals...)
 }
 
-// enters checks that the account may pass through a directory and all above
-// it: initdb's own complaint would not name the one that is closed.
+// enters checks that the account may enter a directory and all its parents. Its error
+// names the one that is closed; initdb's would not.
 func (a *account) enters(dir string) error {
 	if a == nil {
 		return nil

@@ -2,9 +2,10 @@ package pgserver
 
 import "syscall"
 
-// attributes keep Ctrl-C in a terminal for the caller, and end the server with
-// the caller. The signal asks for an immediate shutdown: unlike a kill it takes
-// the backends along, and unlike a fast shutdown it waits for nobody.
+// attributes keep Ctrl-C in a terminal from reaching the server, and end the server when
+// the caller ends. SIGQUIT asks for an immediate shutdown. Unlike SIGKILL it ends the
+// backends too, and unlike a fast shutdown it does not wait (PostgreSQL manual, Shutting
+// Down the Server).
 func attributes(credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: credential, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 }

@@ -4,8 +4,8 @@ package pgserver
 
 import "syscall"
 
-// attributes keep Ctrl-C in a terminal for the caller. Only Linux can also end
-// the server with the caller: elsewhere a caller that is killed leaves it behind.
+// attributes keep Ctrl-C in a terminal from reaching the server. Only Linux can also end
+// the server when the caller ends. Elsewhere a killed caller leaves it running.
 func attributes(credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: credential, Setpgid: true}
 }

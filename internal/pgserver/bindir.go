@@ -19,8 +19,8 @@ import (
 // oldestMajor is the oldest PostgreSQL that the project supports.
 const oldestMajor = 14
 
-// installations are where packages put the binaries: Debian's, Red Hat's and
-// Homebrew's for both kinds of Mac.
+// installations are where packages put the binaries: Debian's, Red Hat's, and Homebrew's
+// on Macs with Apple and with Intel processors.
 var installations = []string{
 	"/usr/lib/postgresql/*/bin",
 	"/usr/pgsql-*/bin",
@@ -28,9 +28,10 @@ var installations = []string{
 	"/usr/local/opt/postgresql@*/bin",
 }
 
-// BinDir finds a directory with initdb and postgres: the one that PG_BINDIR
-// names, else one on the PATH, else the newest that is installed. If there is
-// none, it downloads binaries once and keeps them in a cache.
+// BinDir finds a directory with initdb and postgres: the one that PG_BINDIR names,
+// otherwise one on the PATH, otherwise the newest that is installed. If there is none, it
+// downloads binaries once and keeps them in a cache. The error says why each place was
+// rejected.
 func BinDir(ctx context.Context) (string, error) {
 	if dir := os.Getenv("PG_BINDIR"); dir != "" {
 		if err := usable(ctx, dir); err != nil {
@@ -55,7 +56,7 @@ func BinDir(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// candidates are the directories worth a look, best first.
+// candidates are the directories that may have the binaries, best first.
 func candidates(ctx context.Context) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, program := range []string{"postgres", "pg_ctl"} {
@@ -63,7 +64,7 @@ func candidates(ctx context.Context) iter.Seq[string] {
 			if err != nil {
 				continue
 			}
-			// A link on the PATH may stand alone; its target has the rest around it.
+			// On the PATH there may be only a link; the other programs are next to its target.
 			if path, err = filepath.EvalSymlinks(path); err == nil && !yield(filepath.Dir(path)) {
 				return
 			}
@@ -102,8 +103,8 @@ func newestFirst(patterns []string) []string {
 
 var versionOutput = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
-// usable checks that a directory holds what a server needs, new enough and
-// open to the account that is going to run it.
+// usable checks that a directory has the programs that a server needs, that they are new
+// enough, and that the server's account may run them.
 func usable(ctx context.Context, dir string) error {
 	for _, program := range []string{"initdb", "postgres"} {
 		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {

@@ -73,7 +73,7 @@ func TestFetchSaysWhatIsMissing(t *testing.T) {
 	repository := httptest.NewServer(http.NotFoundHandler())
 	defer repository.Close()
 	t.Setenv("PG_REPOSITORY_URL", repository.URL)
-	// One of these is where the cache goes, depending on who runs the test.
+	// The cache is in one of these, depending on the user and the system.
 	dir := openDir(t)
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("HOME", dir)

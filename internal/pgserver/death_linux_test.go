@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestMain also plays the parent that TestServerDiesWithItsParent kills.
+// TestMain is also the parent process that TestServerDiesWithItsParent kills.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("PGSERVER_TEST_PARENT"); dir != "" {
 		s, err := Start(context.Background(), Config{Dir: dir})

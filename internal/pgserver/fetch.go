@@ -17,8 +17,8 @@ import (
 
 const (
 	fetchedVersion = embeddedpostgres.V17
-	// mavenCentral is where the library's binaries are published;
-	// PG_REPOSITORY_URL names a mirror.
+	// mavenCentral is where the library's binaries are published. PG_REPOSITORY_URL
+	// may name a mirror.
 	mavenCentral = "https://repo1.maven.org/maven2"
 	// fetchTimeout is for a download of some 20 MB and for unpacking it.
 	fetchTimeout = 5 * time.Minute
@@ -34,8 +34,8 @@ func fetch(ctx context.Context) (string, error) {
 	}
 	home := filepath.Join(cache, string(fetchedVersion))
 	bin := filepath.Join(home, "bin")
-	// Neither the library nor the lock knows contexts; what is left behind when
-	// this one ends does no harm and ends with the caller.
+	// Neither the library nor the lock takes a context. When ctx ends, the goroutine is
+	// left behind; it does no harm, and ends with the process.
 	done := make(chan error, 1)
 	go func() { done <- unpack(cache, home) }()
 	select {
@@ -49,8 +49,8 @@ func fetch(ctx context.Context) (string, error) {
 	return bin, usable(ctx, bin)
 }
 
-// cacheDir is the user's own cache, except for root: the account that runs
-// postgres for root has to read it, and cannot look into root's home.
+// cacheDir is in the user's own cache, except for root: the account that runs postgres
+// for root has to read it, and may not enter root's home.
 func cacheDir() (string, error) {
 	account, err := serverAccount()
 	if err != nil {
@@ -72,8 +72,8 @@ func cacheDir() (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	// Everyone may write in the directory above, and we are about to run what is
-	// in this one.
+	// Everybody may write in the parent directory, and programs in this one are going to
+	// be run, so it must be root's own.
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return "", err
@@ -84,9 +84,9 @@ func cacheDir() (string, error) {
 	return dir, nil
 }
 
-// unpack puts bin, lib and share below home, whole or not at all.
+// unpack puts bin, lib and share below home. If it fails, home does not exist.
 func unpack(cache, home string) error {
-	// One download is enough for all test processes that start at once.
+	// The lock makes test processes that start at the same time share one download.
 	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
@@ -108,8 +108,8 @@ func unpack(cache, home string) error {
 		return err
 	}
 	unpacked := filepath.Join(work, "postgres")
-	// The library only knows how to start a server. Ours needs other settings, so
-	// an encoding that does not exist ends its start once the binaries are there.
+	// The library can only unpack and start a server at once. Only its binaries are
+	// needed, so an encoding that does not exist makes the start fail after unpacking.
 	err = embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(fetchedVersion).
 		BinaryRepositoryURL(cmp.Or(os.Getenv("PG_REPOSITORY_URL"), mavenCentral)).

@@ -21,22 +21,22 @@ import (
 const (
 	// stopTimeout bounds a fast shutdown whose context has no earlier deadline.
 	stopTimeout = 30 * time.Second
-	// quitTimeout is for an immediate shutdown, in which the postmaster itself
-	// kills what has not ended after five seconds.
+	// quitTimeout is for an immediate shutdown. In it, the postmaster itself kills
+	// children that have not ended after five seconds.
 	quitTimeout = 10 * time.Second
 	// goneTimeout is for backends to notice that their postmaster is dead.
 	goneTimeout = 10 * time.Second
 	// dialTimeout bounds one attempt to reach a starting server.
 	dialTimeout = 2 * time.Second
-	// pollInterval is between two such attempts.
+	// pollInterval is the time between two such attempts.
 	pollInterval = 10 * time.Millisecond
 )
 
 // errStopped is returned for a server that has been stopped for good.
 var errStopped = errors.New("server is stopped")
 
-// Stop shuts the server down: fast, and when the context ends by force. It
-// removes the directory if Start made it. A second call does nothing.
+// Stop makes a fast shutdown. If the context ends first, it stops the server by force.
+// It removes the directory if Start made it. A second call does nothing.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,8 +106,8 @@ func (s *Server) StartAgain(ctx context.Context) error {
 	return nil
 }
 
-// up launches the postmaster until it answers, for as long as what stops it
-// will pass.
+// up launches the postmaster and waits until it answers. If it fails for a reason that
+// will pass, up tries again until ctx ends.
 func (s *Server) up(ctx context.Context, first bool) error {
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()
@@ -133,8 +133,8 @@ func (s *Server) up(ctx context.Context, first bool) error {
 		if forceErr := s.force(); forceErr != nil {
 			return errors.Join(err, forceErr)
 		}
-		// Backends of a killed predecessor hold its shared memory for a moment. A
-		// taken port is final only if it was the caller's wish and is not ours yet.
+		// Backends of a killed postmaster keep its shared memory for a moment. A taken port
+		// is a final failure only on the first start, and if the caller chose the port.
 		passes := strings.Contains(log, "shared memory block") ||
 			strings.Contains(log, "Address already in use") && (!first || s.config.Port == 0)
 		if !passes || !pause(ctx) {
@@ -159,7 +159,7 @@ func pause(ctx context.Context) bool {
 func (s *Server) ready(ctx context.Context, p *process) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() { // an attempt may hang where somebody else has the port
+	go func() { // an attempt may hang if another program has the port
 		select {
 		case <-p.exited:
 			cancel(fmt.Errorf("it ended while starting: %w", cmp.Or(p.err, errors.New("exit status 0"))))
@@ -177,7 +177,7 @@ func (s *Server) ready(ctx context.Context, p *process) error {
 	}
 }
 
-// answers checks that it is our server behind the port: another one may have
+// answers checks that this server answers on the port, because another one may have
 // taken it in between.
 func (s *Server) answers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errors.New("connect: no answer from postgres"))
@@ -197,8 +197,8 @@ func (s *Server) answers(ctx context.Context) error {
 	return nil
 }
 
-// down ends the postmaster and waits for its backends: asking first, and by
-// force when the context ends.
+// down asks the postmaster to end, and waits for its backends too. When the context
+// ends, it uses force.
 func (s *Server) down(ctx context.Context) error {
 	p := s.process.Load()
 	if p == nil {
@@ -213,8 +213,8 @@ func (s *Server) down(ctx context.Context) error {
 	return nil
 }
 
-// force ends the postmaster without its consent. It has timeouts of its own,
-// for it is what remains when the caller's context is over.
+// force ends the postmaster by an immediate shutdown or SIGKILL. It has its own timeouts,
+// because it runs after the caller's context has ended.
 func (s *Server) force() error {
 	p := s.process.Load()
 	quit, cancel := context.WithTimeout(context.Background(), quitTimeout)
@@ -230,7 +230,7 @@ func (s *Server) force() error {
 	return nil
 }
 
-// arguments of the postmaster. Where it listens is not the caller's choice.
+// arguments are the postmaster's. The caller cannot choose where it listens.
 func (s *Server) arguments() []string {
 	params := map[string]string{
 		"max_connections": "300",
@@ -238,9 +238,9 @@ func (s *Server) arguments() []string {
 		"wal_level":       "logical",
 	}
 	if !s.config.Fsync {
-		// Commits still reach the operating system before they are acknowledged
-		// (synchronous_commit stays on): that costs next to nothing without fsync,
-		// and a killed server then loses none, as in real life.
+		// synchronous_commit stays on, so commits reach the operating system before they
+		// are acknowledged. Without fsync that costs next to nothing, and a killed server
+		// loses no commit, just as in production.
 		params["fsync"] = "off"
 		params["full_page_writes"] = "off"
 	}
@@ -258,13 +258,12 @@ func (s *Server) arguments() []string {
 	return args
 }
 
-// freePort finds a port that nobody has at the moment. It looks below the
-// range from which systems take the local ports of outgoing connections: the
-// port has to be free again when a killed server comes back.
+// freePort finds a port that is free now. It is below the range that systems use for
+// outgoing connections, so that it is still free when a killed server comes back.
 func freePort() (int, error) {
 	var err error
 	for range 50 {
-		port := 10000 + rand.N(5000) // above: tests' proxies and pods
+		port := 10000 + rand.N(5000) // ports above are for tests' proxies and pods
 		var listener net.Listener
 		if listener, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port))); err == nil {
 			return port, listener.Close()

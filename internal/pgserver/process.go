@@ -12,18 +12,17 @@ import (
 	"syscall"
 )
 
-// process is one run of a program from the binaries' directory, together with
-// whatever it forks.
+// process is one run of a program from the binaries' directory, with all its children.
 type process struct {
 	pid    int
 	os     *os.Process
-	logged int64         // where the log began to be this run's
-	exited chan struct{} // closed when the program itself is reaped
+	logged int64         // the offset in the log at which this run began
+	exited chan struct{} // closed when the program itself has ended
 	gone   chan struct{} // closed when its children have ended as well
-	err    error         // how the program ended; read it after exited
+	err    error         // how the program ended; valid after exited is closed
 }
 
-// launch starts a program as the server's account, its output in the log.
+// launch starts a program as the server's account. Its output goes to the log.
 func (s *Server) launch(program string, args []string) (*process, error) {
 	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -34,9 +33,9 @@ func (s *Server) launch(program string, args []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The program and all it forks inherit the write end and never use it: the
-	// read end meets the end of the file when the last of them is gone. Backends
-	// outlive a killed postmaster, and nothing else tells us about them.
+	// The program and its children inherit the pipe's write end, and never use it. So the
+	// read end reaches EOF when the last of them is gone. Nothing else shows when backends
+	// are gone that outlive a killed postmaster.
 	alive, inherited, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -53,8 +52,8 @@ func (s *Server) launch(program string, args []string) (*process, error) {
 	p := &process{logged: info.Size(), exited: make(chan struct{}), gone: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
-		// The kernel sends the parent-death signal when the thread that forked
-		// ends, so that thread has to live as long as the program.
+		// The kernel sends the parent-death signal when the thread that forked ends, so
+		// that thread has to live as long as the program (prctl(2), PR_SET_PDEATHSIG).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -77,10 +76,10 @@ func (s *Server) launch(program string, args []string) (*process, error) {
 	return p, nil
 }
 
-// end sends a signal and waits until nothing of the process is left; false
-// means that the context ended before.
+// end sends a signal, and waits until the program and its children are gone. It is false
+// if the context ended first.
 func (p *process) end(ctx context.Context, signal os.Signal) bool {
-	_ = p.os.Signal(signal) // fails only when the program has ended already
+	_ = p.os.Signal(signal) // fails only if the program has already ended
 	select {
 	case <-p.gone:
 		<-p.exited
@@ -90,11 +89,11 @@ func (p *process) end(ctx context.Context, signal os.Signal) bool {
 	}
 }
 
-// killGroup ends the program and the children that stayed in its group. A
-// postmaster's do not: each backend has a session of its own.
+// killGroup kills the program and the children in its process group. A postmaster's
+// children are not in it, because each backend has its own session.
 func (p *process) killGroup() { _ = syscall.Kill(-p.pid, syscall.SIGKILL) }
 
-// environment is the caller's without what would steer PostgreSQL, and with
+// environment is the caller's, without the variables that configure PostgreSQL, and with
 // messages in English.
 func environment() []string {
 	env := []string{"LC_ALL=C"}

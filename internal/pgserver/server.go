@@ -23,23 +23,23 @@ import (
 	"time"
 )
 
-// startTimeout bounds a start whose context has no earlier deadline. Fetching
-// binaries is not part of it.
+// startTimeout bounds a start whose context has no earlier deadline. It does not include
+// the download of binaries.
 const startTimeout = 60 * time.Second
 
 const host = "127.0.0.1"
 
-// Config says what server to start; its zero value is a fast, unsafe one in a
-// temporary directory.
+// Config describes a server. The zero value is a server in a temporary directory, which
+// is fast because it does not fsync.
 type Config struct {
 	// Dir holds data, log and socket. Empty means a new temporary directory,
 	// which Stop removes. A directory that already holds data is used as it is.
 	Dir string
-	// Params are server parameters that replace or add to the defaults, except
-	// those that say where the server listens.
+	// Params are server parameters, which add to the defaults or replace them. Those that
+	// say where the server listens are ignored.
 	Params map[string]string
-	// Fsync makes commits survive a killed machine, at a price. Without it they
-	// survive a killed server, which is all that a test can kill.
+	// Fsync makes commits survive a crash of the machine, and makes them slower. Without
+	// it they survive a killed server, which is enough for tests.
 	Fsync bool
 	// Port to listen on; zero means a free one.
 	Port int
@@ -54,13 +54,14 @@ type Server struct {
 	account   *account
 	port      int
 
-	mu      sync.Mutex // one change of state at a time
+	mu      sync.Mutex // held during a start or a stop
 	stopped bool
-	process atomic.Pointer[process] // nil unless something of the server may run
+	process atomic.Pointer[process] // nil if no process of the server can be running
 }
 
-// Start makes a server and returns when it answers queries. The context bounds
-// the start, not the life of the server.
+// Start makes a server, and returns when it answers queries. The context bounds the
+// start, at most a minute, but not the life of the server. The caller stops it. The error
+// shows the end of the server's log.
 func Start(ctx context.Context, config Config) (*Server, error) {
 	bin, err := BinDir(ctx)
 	if err != nil {
@@ -88,13 +89,13 @@ func withStartTimeout(ctx context.Context) (context.Context, context.CancelFunc)
 		fmt.Errorf("postgres did not answer within %s", startTimeout))
 }
 
-// create makes the directory and, unless there is one, the cluster in it.
+// create makes the directory, and the cluster in it unless there is one.
 func (s *Server) create(ctx context.Context) error {
 	if err := s.makeDir(); err != nil {
 		return fmt.Errorf("make server directory: %w", err)
 	}
-	// A socket's path is limited to 107 bytes (103 on macOS), its name included.
-	// TCP is enough when the directory is too deep.
+	// The path of a socket is limited to 107 bytes (103 on macOS), including its name. If
+	// the directory's path is too long, there is only TCP.
 	if dir := filepath.Join(s.dir, "socket"); len(dir)+len("/.s.PGSQL.65535") <= 103 {
 		if err := s.account.mkdir(dir); err != nil {
 			return fmt.Errorf("make socket directory: %w", err)
@@ -132,8 +133,8 @@ func (s *Server) makeDir() error {
 	return s.account.enters(dir)
 }
 
-// initdb works beside the data directory and renames at the end, so that an
-// interrupted run is never taken for a cluster.
+// initdb makes the cluster in a directory of another name and renames that at the end, so
+// that an interrupted run is never taken for a cluster.
 func (s *Server) initdb(ctx context.Context) error {
 	unfinished := s.data() + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {
@@ -168,7 +169,7 @@ func (s *Server) initdb(ctx context.Context) error {
 	return os.Rename(unfinished, s.data())
 }
 
-// remove deletes the directory if the server made it.
+// remove deletes the directory if Start made it.
 func (s *Server) remove() error {
 	if s.config.Dir != "" || s.dir == "" {
 		return nil
@@ -194,17 +195,18 @@ func (s *Server) URL(database string) string {
 // Host is the address that the server listens on.
 func (s *Server) Host() string { return host }
 
-// Port stays the same for the life of the server, restarts included.
+// Port is the TCP port. Restarts do not change it.
 func (s *Server) Port() int { return s.port }
 
-// SocketDir holds the Unix socket; empty when the server's directory has too
-// long a name for one. The socket asks for a password, which no role has yet.
+// SocketDir is the directory of the Unix socket. It is empty if the path of the server's
+// directory is too long for one. The socket asks for a password; no role has one at
+// first.
 func (s *Server) SocketDir() string { return s.socketDir }
 
-// BinDir holds the binaries that the server runs from.
+// BinDir is the directory of the server's binaries.
 func (s *Server) BinDir() string { return s.bin }
 
-// PID is the postmaster's, and 0 while the server is down.
+// PID is the postmaster's process id, or 0 while the server is down.
 func (s *Server) PID() int {
 	p := s.process.Load()
 	if p == nil {
@@ -218,11 +220,10 @@ func (s *Server) PID() int {
 	}
 }
 
-// LogTail is the end of the server's log, at most a few screens; empty when
-// there is none.
+// LogTail is the end of the server's log, at most 8 KiB. It is empty if there is no log.
 func (s *Server) LogTail() string { return s.logFrom(0) }
 
-// logFrom is the last 8 KiB of the log, but nothing before the offset.
+// logFrom is the end of the log, at most 8 KiB, and nothing from before the offset.
 func (s *Server) logFrom(from int64) string {
 	const most = 8 << 10
 	file, err := os.Open(s.log())
@@ -239,7 +240,7 @@ func (s *Server) logFrom(from int64) string {
 	if err != nil {
 		return ""
 	}
-	if start > from { // drop the line that was cut
+	if start > from { // drops the incomplete first line
 		_, after, _ := strings.Cut(string(text), "\n")
 		return after
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// start gives a test its own server.
+// start starts a server that is stopped when the test ends.
 func start(t *testing.T, config Config) *Server {
 	t.Helper()
 	s, err := Start(t.Context(), config)
@@ -36,7 +36,7 @@ func start(t *testing.T, config Config) *Server {
 	return s
 }
 
-// query runs one statement on a connection of its own.
+// query runs one statement on a new connection.
 func query(t *testing.T, s *Server, sql string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.URL("postgres"))
@@ -169,7 +169,7 @@ func TestKilledServerStartsAgain(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	query(t, s, `create table kept as select 'here' as it`)
-	// A busy backend does not notice at once that its postmaster is dead.
+	// A busy backend does not notice immediately that its postmaster is dead.
 	busy, err := pgx.Connect(t.Context(), s.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)
@@ -254,8 +254,8 @@ func TestClosedDirectoryIsNamed(t *testing.T) {
 	}
 }
 
-// openDir is a temporary directory that every account may enter, which those
-// of the testing package are not.
+// openDir is a temporary directory that every account may enter. Those of package
+// testing are closed to others.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pgserver-test-")
@@ -269,8 +269,8 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// TestRootAndOthersAlike runs the life of a server once more without root's
-// rights; who is not root has them covered by the tests above.
+// TestRootAndOthersAlike runs a server's whole life once more, as another user than root.
+// If the tests do not run as root, the tests above cover that.
 func TestRootAndOthersAlike(t *testing.T) {
 	account, err := serverAccount()
 	if err != nil {

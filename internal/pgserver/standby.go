@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Standby makes an asynchronous streaming replica of the server, which is down
-// for a moment meanwhile: its data is copied as it lies. Promote it with
+// Standby makes an asynchronous streaming replica of the server. Meanwhile the server is
+// down for a moment, because its data directory is copied. Promote the standby with
 // pg_promote(). The caller stops it.
 func (s *Server) Standby(ctx context.Context) (*Server, error) {
 	s.mu.Lock()

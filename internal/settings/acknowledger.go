@@ -9,35 +9,34 @@ import (
 	"platform-settings/settings"
 )
 
-// Acknowledgements are spread over a window that grows with the fleet, so that
-// they do not take the processor from notifications which other pods still wait
-// for.
+// Acknowledgements are spread over a window that grows with the fleet. Otherwise they
+// would compete for the processor with notifications that other pods still wait for.
 const (
-	acknowledgeShare = 100 * time.Microsecond // of the window, for each pod
+	acknowledgeShare = 100 * time.Microsecond // by this much for each pod
 	leastSpread      = 10 * time.Millisecond
 	mostSpread       = 125 * time.Millisecond
 )
 
-// After an acknowledgement comes a pause. Commits during it share the next one. So
-// a commit now and then costs the fleet some hundred acknowledgements a second,
-// however large it is, and commit after commit one for each pod in mostPause.
+// After an acknowledgement comes a pause. Commits during it share the next one. So the
+// load on the database is bounded: a few hundred acknowledgements a second from the
+// whole fleet, and in a flood of commits one from each pod in mostPause.
 const (
 	acknowledgePause = 2 * time.Millisecond // for each pod
 	mostPause        = 2 * time.Second
 )
 
-// acknowledger decides when this pod tells the fleet what it has in force. It
-// sends nothing itself. A nil acknowledger never asks for one.
+// acknowledger decides when this pod acknowledges what it has in force. It sends
+// nothing itself. A nil acknowledger never asks for an acknowledgement.
 type acknowledger struct {
-	pods  func() int64 // of the fleet, at least 1
+	pods  func() int64 // the size of the fleet, at least 1
 	timer *time.Timer
 
-	awaited atomic.Int64 // the revision whose acknowledgement somebody waits for; 0: none
+	awaited atomic.Int64 // a revision that somebody waits for; 0: none
 
 	mu     sync.Mutex
-	dueAt  time.Time     // when the timer fires; zero: it does not
-	pause  time.Duration // about how long the pause is that ends at paused
-	paused time.Time     // an acknowledgement that nobody waits for is not before
+	dueAt  time.Time     // when the timer fires; zero: it is stopped
+	pause  time.Duration // the nominal length of the last pause; its real length is random
+	paused time.Time     // when that pause ends
 }
 
 func newAcknowledger(pods func() int64) *acknowledger {
@@ -46,7 +45,8 @@ func newAcknowledger(pods func() int64) *acknowledger {
 	return a
 }
 
-// due is when to acknowledge. Whoever does it calls begin first.
+// due delivers when it is time to acknowledge. The receiver then calls begin, and sends
+// the acknowledgement.
 func (a *acknowledger) due() <-chan time.Time {
 	if a == nil {
 		return nil
@@ -54,8 +54,8 @@ func (a *acknowledger) due() <-chan time.Time {
 	return a.timer.C
 }
 
-// owe asks for an acknowledgement, soon. It never blocks, and wakes nobody: what
-// is put in force must not be slowed down by reporting it.
+// owe asks for an acknowledgement soon. It neither blocks nor wakes anybody, because
+// reporting a commit must not slow down applying it.
 func (a *acknowledger) owe() {
 	if a == nil {
 		return
@@ -72,9 +72,9 @@ func (a *acknowledger) owe() {
 	}
 }
 
-// await notes that somebody waits for a revision's acknowledgement: it comes
-// without a pause. If the revision is in force already, the acknowledgement that
-// said so may have been before this, so another is owed.
+// await records that somebody waits for a revision, so its acknowledgement comes
+// without a pause. If the revision is in force already, await asks for one itself,
+// because none may be due, or only after a pause.
 func (a *acknowledger) await(r, inForce settings.Revision) {
 	if a == nil {
 		return
@@ -85,9 +85,10 @@ func (a *acknowledger) await(r, inForce settings.Revision) {
 	}
 }
 
-// begin is called when it is due, before the acknowledgement is sent: what
-// comes into force from now on asks for another. Each pause doubles while there
-// is always a commit that had to wait for its end.
+// begin is called before an acknowledgement is sent, so that a commit that comes into
+// force after it asks for another one. It starts the pause. In a flood each pause
+// doubles, up to mostPause. It is a flood if the acknowledgement had to wait for the
+// end of the last pause.
 func (a *acknowledger) begin(inForce settings.Revision) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -102,7 +103,7 @@ func (a *acknowledger) begin(inForce settings.Revision) {
 	}
 }
 
-// spread is how long an acknowledgement waits, by chance.
+// spread is a random delay within the window.
 func (a *acknowledger) spread() time.Duration {
 	wait := min(max(leastSpread, time.Duration(a.pods())*acknowledgeShare), mostSpread)
 	return wait + rand.N(wait)

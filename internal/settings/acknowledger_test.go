@@ -12,7 +12,7 @@ import (
 	"platform-settings/settings"
 )
 
-// acknowledgements counts, from now on, the writes to the register.
+// acknowledgements counts the writes to the register from now on.
 func acknowledgements(t *testing.T, conn *pgx.Conn) func() int {
 	t.Helper()
 	pgtest.Exec(t, conn, `CREATE TABLE acknowledgements (at timestamptz DEFAULT clock_timestamp())`)
@@ -55,8 +55,8 @@ func TestABurstOfCommitsCostsFewAcknowledgements(t *testing.T) {
 	}
 }
 
-// In a large fleet, commit after commit must not cost each pod an acknowledgement
-// of each, except of those that somebody waits for.
+// In a flood of commits, a pod of a large fleet must not acknowledge each one, except
+// those that somebody waits for.
 func TestAcknowledgementsPauseUnlessSomebodyWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAcknowledger(func() int64 { return 1000 })
@@ -76,17 +76,17 @@ func TestAcknowledgementsPauseUnlessSomebodyWaits(t *testing.T) {
 			t.Error("one that somebody waits for comes after a pause")
 		}
 		a.begin(3)
-		a.await(5, 3) // too large to carry
+		a.await(5, 3) // as if commit 5 were too large for its notification
 		if !a.dueAt.IsZero() {
-			t.Error("what is not in force is to be acknowledged")
+			t.Error("it acknowledges a revision that is not in force")
 		}
-		a.begin(4) // one that was due, and has not that revision
-		a.owe()    // when the revision was read
+		a.begin(4) // for an earlier revision
+		a.owe()    // the table was read, with revision 5
 		if !prompt() {
 			t.Error("one that somebody waits for, and that had to be read, comes after a pause")
 		}
 		a.begin(5)
-		a.await(5, 5) // the poll was first
+		a.await(5, 5) // as if the poll had found it before its notification came
 		if !prompt() {
 			t.Error("one that somebody waits for, and that was read before it was heard, comes after a pause")
 		}

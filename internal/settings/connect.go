@@ -13,7 +13,7 @@ import (
 
 const (
 	// connectTimeout is for making a connection, and readTimeout for the first answer
-	// on it; see [leeway].
+	// on it. Both may be lengthened by a [leeway].
 	connectTimeout = 5 * time.Second
 	readTimeout    = 5 * time.Second
 	// answerTimeout is for an answer on a connection that may have gone dark since
@@ -21,8 +21,8 @@ const (
 	answerTimeout = time.Second
 )
 
-// PoolConfig is a pool of up to four connections that suits an engine; see
-// [Config.Pool]. What the URL says of a connection comes first.
+// PoolConfig configures a pool of up to four connections for [Config.Pool]. Connection
+// parameters in the URL take precedence. The error says why the URL cannot be parsed.
 func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
@@ -30,14 +30,15 @@ func PoolConfig(databaseURL, applicationName string) (*pgxpool.Config, error) {
 	}
 	prepare(c.ConnConfig, applicationName)
 	c.MaxConns = 4
-	// A server that went away leaves dead connections behind. A write should not
-	// be what finds them, however lately they were used.
+	// A server that went away leaves dead connections behind, even recently used ones.
+	// A ping should find them, not a write.
 	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	c.PingTimeout = answerTimeout
 	return c, nil
 }
 
-// ListenConfig is a connection that suits a listener; see [Config.Listen].
+// ListenConfig configures a listener's connection for [Config.Listen]. Connection
+// parameters in the URL take precedence. The error says why the URL cannot be parsed.
 func ListenConfig(databaseURL, applicationName string) (*pgx.ConnConfig, error) {
 	c, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
@@ -48,14 +49,14 @@ func ListenConfig(databaseURL, applicationName string) (*pgx.ConnConfig, error) 
 }
 
 // prepare sets what every connection needs: a name that a DBA recognises in
-// pg_stat_activity; a deadline on connecting; a way to notice a link that went
-// dark, which PostgreSQL's protocol has no ping for; and no prepared statements,
-// which a pooler between may not know.
+// pg_stat_activity, a deadline on connecting, and TCP keepalive, because PostgreSQL's
+// protocol has no ping that would find a dead link. It avoids prepared statements,
+// because a pooler in between may not know them.
 func prepare(c *pgx.ConnConfig, applicationName string) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = applicationName
 	}
-	// Else a role's or a database's own setting decides how text arrives.
+	// Otherwise a default of the role or the database decides how text is encoded.
 	c.RuntimeParams["client_encoding"] = "UTF8"
 	if c.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
@@ -69,8 +70,8 @@ func prepare(c *pgx.ConnConfig, applicationName string) {
 	c.DialFunc = dialer.DialContext
 }
 
-// connect makes a connection that the caller closes. The config is from
-// [PoolConfig] or [ListenConfig]. The context bounds it.
+// connect makes a connection, from the config of [PoolConfig] or [ListenConfig]. The
+// caller closes it.
 func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -79,18 +80,18 @@ func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// mostLeeway is how many times its first length a timeout may get.
+// mostLeeway is the largest factor by which a leeway lengthens a timeout.
 const mostLeeway = 4
 
-// leeway makes timeouts longer after an attempt that timed out. A server that a
-// whole fleet connects to at once may be slow with all of them: if each gave up and
-// began again, it would never be done with any. The zero value is ready for use.
+// leeway lengthens timeouts after an attempt that timed out. If a whole fleet connects
+// at once, the server may be slow for each pod. If all gave up and began again, it might
+// never finish with any of them. The zero value is ready for use.
 type leeway struct{ doubled int }
 
-// of is how long a step may take that takes d if all is well.
+// of lengthens a timeout d.
 func (p *leeway) of(d time.Duration) time.Duration { return min(d<<p.doubled, mostLeeway*d) }
 
-// learn takes in how an attempt has ended.
+// learn takes the result of an attempt: a timeout doubles the leeway, and success resets it.
 func (p *leeway) learn(err error) {
 	switch {
 	case err == nil:
@@ -100,8 +101,7 @@ func (p *leeway) learn(err error) {
 	}
 }
 
-// timeout is a context for a question to the database, whose end says how long it
-// was waited for.
+// timeout limits a question to the database. The context's cause says how long that was.
 func timeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer within %v", d))
 }

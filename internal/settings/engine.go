@@ -26,21 +26,21 @@ const MinTTL = 50 * time.Millisecond
 
 // Config is what an engine needs.
 type Config struct {
-	// Pool serves writes, and its config the connections of the poller and the
-	// lookout. Required; see [PoolConfig]. The caller closes it after Run.
+	// Pool is for writes. Its config is also used for the connections of the poller and
+	// the lookout. Required; see [PoolConfig]. The caller closes it after Run.
 	Pool *pgxpool.Pool
 
-	// Listen is where the listener connects: a direct line to the server, not
-	// a pooler. Nil: no listener, changes arrive by poll; see [ListenConfig].
+	// Listen is where the listener connects: directly to the server, not to a pooler;
+	// see [ListenConfig]. Nil: there is no listener, and changes arrive by the poll.
 	Listen *pgx.ConnConfig
 
-	// TTL is how often the poll looks; the first time, and after a failure, it
-	// looks sooner, by chance. 0 means DefaultTTL; at least MinTTL.
+	// TTL is the time between polls, at least MinTTL; 0 means DefaultTTL. After the
+	// first poll, and after a failure, the next one comes sooner, at a random time.
 	TTL time.Duration
 
-	// Before runs once, before the database is first used: it brings the schema
-	// up to date, say. It reports why that takes time, nil when it is over; its
-	// error ends Run. Nil: nothing runs.
+	// Before runs once, before the database is first used; it may migrate the schema,
+	// for example. It may report an error that delays it, and nil when that is over. If
+	// it returns an error, Run ends with it. Nil: nothing runs.
 	Before func(ctx context.Context, report func(error)) error
 
 	// LastGoodFile is as in [settings.Config].
@@ -49,18 +49,18 @@ type Config struct {
 	// MaxStaleness is as in [settings.Config]; at least twice the TTL if it is set.
 	MaxStaleness time.Duration
 
-	// Maintenance is the switch until the database or the last-good file was
+	// Maintenance is the switch until the database or the last-good file has been
 	// read. Nil: off.
 	Maintenance *bool
 
-	// Pod is this process's name in the fleet's register, and Build its version.
-	// No name: it takes no part, and its reports are [settings.ErrFleetUnknown].
+	// Pod is this process's name in the fleet's register, and Build is its version.
+	// Without a name it is not a member, and its reports are [settings.ErrFleetUnknown].
 	Pod, Build string
 
-	// Log gets transitions, not retries. Nil: nothing is logged.
+	// Log receives transitions, but not each retry. Nil: nothing is logged.
 	Log *zap.Logger
 
-	// Registerer gets the metrics. Nil: they are kept, but not registered.
+	// Registerer registers the metrics. Nil: they are counted, but not registered.
 	Registerer prometheus.Registerer
 }
 
@@ -78,7 +78,8 @@ type Engine struct {
 	poller   *poller
 }
 
-// New checks the config. It does no I/O and starts nothing.
+// New makes an engine. The error says what is wrong with the config. New does no I/O,
+// and starts nothing.
 func New(c Config) (*Engine, error) {
 	switch {
 	case c.Pool == nil:
@@ -137,9 +138,10 @@ func (e *Engine) measure(f promauto.Factory) {
 	}, func() float64 { return float64(len(e.Status().Problems)) })
 }
 
-// Run keeps the snapshot in step until ctx ends, and then returns nil. No fault
-// of the database ends it: it goes on trying, and says so in the log, in the
-// metrics and in [Engine.Status]. Only Config.Before can end it with an error.
+// Run keeps the snapshot in step until ctx ends, and then returns nil. If the database
+// fails, it goes on trying, and reports that in the log, the metrics and
+// [Engine.Status]. It returns an error only if Config.Before does, or if it was called
+// before.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.running.Swap(true) {
 		return errors.New("settings: Run was called twice")
@@ -173,7 +175,7 @@ func (e *Engine) reportSchema(err error) {
 	e.Problem("schema", text, err)
 }
 
-// Status reports how the engine is doing now.
+// Status reports the engine's state now.
 func (e *Engine) Status() settings.Status {
 	s := e.Keeper.Status()
 	s.Listener = e.poller.state()
@@ -183,12 +185,12 @@ func (e *Engine) Status() settings.Status {
 	return s
 }
 
-// announceWait is how long Await trusts the listener before it has the poller
+// announceWait is how long Await waits for the listener until it asks the poller to
 // look.
 const announceWait = 100 * time.Millisecond
 
-// Await waits until a revision is in force on this pod. It returns the cause of
-// ctx's end if that comes first.
+// Await waits until a revision is in force on this pod. If ctx ends first, it returns
+// the cause ([context.Cause]).
 func (e *Engine) Await(ctx context.Context, r settings.Revision) error {
 	look := time.AfterFunc(announceWait, e.poller.looks.raise)
 	defer look.Stop()

@@ -38,7 +38,7 @@ func TestAChangedRowIsPickedUpByThePollWithTheListenerOff(t *testing.T) {
 	until(t, "the status says that it polls", func() bool { return e.Status().Listener == "polling" })
 }
 
-// Guarantee 4: a change costs the database nothing per pod.
+// Guarantee 4: a commit costs the database no query, no matter how many pods there are.
 func TestACommitIsAppliedFromItsNotificationWithoutAQuery(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -56,7 +56,7 @@ func TestACommitIsAppliedFromItsNotificationWithoutAQuery(t *testing.T) {
 	}
 }
 
-// Guarantee 4: what the notification carries is what the table holds.
+// Guarantee 4: a notification and a read of the table give the same settings.
 func TestTheNotificationAndTheTableAreReadAsTheSame(t *testing.T) {
 	url := pgtest.Database(t)
 	byListener, _ := liveEngine(t, url, nil)
@@ -92,7 +92,7 @@ func TestTheNotificationAndTheTableAreReadAsTheSame(t *testing.T) {
 	}
 }
 
-// Guarantee 4, and "Bad input": large commits are one revision, in force everywhere.
+// Guarantee 4: a commit that is too large for a notification is one revision too.
 func TestACommitTooLargeForANotificationIsReadFromTheTable(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -111,7 +111,7 @@ func TestACommitTooLargeForANotificationIsReadFromTheTable(t *testing.T) {
 	awaitSnapshot(t, e, "the next small commit", func(s *settings.Snapshot) bool { return s.Revision() == before+3 })
 }
 
-// Guarantee 4: no payload can hurt, whoever sends it.
+// Guarantee 4 and Guarantee 5: no payload does harm, no matter who sends it.
 func TestAnUnreadableNotificationIsAnsweredByReadingTheTable(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -178,7 +178,7 @@ func TestEverySnapshotIsAWholeCommitAndNoneGoesBack(t *testing.T) {
 				if err == nil {
 					_, err = tx.Exec(ctx, `UPDATE platform_settings SET value_int = $1 WHERE key = 'a'`, n)
 				}
-				if err == nil && i%10 == 0 { // too large to carry now and then
+				if err == nil && i%10 == 0 { // makes every tenth commit too large for a notification
 					_, err = tx.Exec(ctx, `INSERT INTO platform_settings (key, value_text) VALUES ('pad', repeat(md5(random()::text), 300))
 						ON CONFLICT (key) DO UPDATE SET value_text = excluded.value_text`)
 				}
@@ -202,7 +202,7 @@ func TestEverySnapshotIsAWholeCommitAndNoneGoesBack(t *testing.T) {
 	watching.Wait()
 }
 
-// Guarantee 3: a database that went back is followed, and it is said aloud.
+// Guarantee 3: the pod follows a database that went back, and reports it.
 func TestADatabaseThatWentBackIsFollowedAndReported(t *testing.T) {
 	url := pgtest.Database(t)
 	e, logs := liveEngine(t, url, func(c *Config) { c.TTL = 200 * time.Millisecond })
@@ -211,7 +211,7 @@ func TestADatabaseThatWentBackIsFollowedAndReported(t *testing.T) {
 	pgtest.Exec(t, conn, flip)
 	awaitSnapshot(t, e, "revision 3", func(s *settings.Snapshot) bool { return s.Revision() == 3 })
 
-	// As an asynchronous failover leaves it: the last two commits never were.
+	// As after an asynchronous failover: the last two commits are gone.
 	pgtest.Exec(t, conn, `BEGIN; SET LOCAL session_replication_role = replica;
 		ALTER TABLE platform_settings DISABLE TRIGGER ALL;
 		DELETE FROM platform_settings WHERE key = 'lost';
@@ -229,14 +229,14 @@ func TestADatabaseThatWentBackIsFollowedAndReported(t *testing.T) {
 		t.Errorf("it was counted %v times, want once", n)
 	}
 
-	// The lost revision's number is used again, for something else.
+	// Another commit gets the number of a lost one.
 	until(t, "the listener is live again", e.listener.hears)
 	pgtest.Exec(t, conn, `INSERT INTO platform_settings (key, value_int) VALUES ('new', 2)`)
 	awaitSnapshot(t, e, "the new revision 2", func(s *settings.Snapshot) bool { return s.Revision() == 2 && s.Lookup("new") != nil })
 }
 
-// Guarantee 3: a database that went back and has caught up in number since holds
-// other commits under the same revisions. That is said aloud too.
+// Guarantee 3: a database may go back and then catch up in number. It has other commits
+// under the same revisions. That is reported too.
 func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 	for name, since := range map[string]int{"level": 2, "ahead": 5} {
 		t.Run(name, func(t *testing.T) {
@@ -250,8 +250,8 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 			pgtest.Exec(t, conn, flip)
 			awaitSnapshot(t, e, "revision 3", func(s *settings.Snapshot) bool { return s.Revision() == 3 })
 
-			// At once, as for a pod that was away: the last two never were, and others
-			// have their numbers.
+			// In one step, as a pod sees it that was cut off: the last two commits are
+			// gone, and others have their numbers.
 			var loseCommits strings.Builder
 			loseCommits.WriteString(`BEGIN; ALTER TABLE platform_settings DISABLE TRIGGER ALL;
 				DELETE FROM platform_settings WHERE key = 'lost';
@@ -272,7 +272,7 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 				t.Error("the triggers are blamed")
 			}
 
-			// And where a pod starts again from its file.
+			// The same is found by a pod that starts from its file.
 			stop()
 			pgtest.Exec(t, conn, `UPDATE settings_commits SET at = clock_timestamp() WHERE revision = (SELECT revision FROM settings_head)`)
 			again, logs := newEngine(t, url, config)
@@ -285,8 +285,8 @@ func TestADatabaseThatWentBackAndCaughtUpIsReported(t *testing.T) {
 	}
 }
 
-// Guarantee 7: rows that changed with triggers off have no revision, so the
-// poll compares content.
+// Guarantee 7: a change of rows while the triggers are off gets no revision, so the poll
+// compares the content.
 func TestThePollFindsRowsThatChangedWithTriggersOff(t *testing.T) {
 	for name, sql := range map[string]string{
 		"triggers off": `ALTER TABLE platform_settings DISABLE TRIGGER ALL;
@@ -310,8 +310,8 @@ func TestThePollFindsRowsThatChangedWithTriggersOff(t *testing.T) {
 	}
 }
 
-// The environment's switch counts until the database was read; then the database
-// decides, and a difference is said aloud.
+// Guarantee 9: the environment's switch counts until the database has been read. From
+// then on the database decides, and a difference is logged.
 func TestMaintenanceModeDecidesUntilTheFirstSnapshot(t *testing.T) {
 	on := true
 	for _, test := range []struct {
@@ -362,13 +362,13 @@ func TestNewRefusesAnUnusableConfig(t *testing.T) {
 	}
 }
 
-// Guarantee 8: a check is a pointer load.
+// Guarantee 8: a read allocates nothing.
 func TestReadsAllocateNothing(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := newEngine(t, url, nil)
 	mode, missing := e.Bool("maintenance_mode", true), e.Int("missing", 7)
 	start(t, e)
-	settle(t, e) // else what connects meanwhile is counted too
+	settle(t, e) // otherwise the allocations of connecting are counted too
 	for name, read := range map[string]func() bool{
 		"maintenance": func() bool { return e.Maintenance().ActiveNow() },
 		"typed key":   func() bool { return mode.Value() },

@@ -17,8 +17,8 @@ import (
 	"platform-settings/settings"
 )
 
-// code is PostgreSQL's five-letter code of an error (manual, Appendix A), ""
-// for an error that the server did not send.
+// code is an error's SQLSTATE (PostgreSQL manual, Appendix A), or "" if the server did
+// not send the error.
 func code(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code
@@ -31,9 +31,8 @@ var (
 	errNoHead  = errors.New("the table settings_head is empty")
 )
 
-// explain says in plain words what kind of failure a failed connection or read
-// is, and what mends it. It holds nothing that changes from one try to the next,
-// and nothing secret.
+// explain says in plain words why a connection or a read failed, and what to do. The
+// text is the same on each retry, and holds nothing secret.
 func explain(err error) string {
 	switch {
 	case errors.Is(err, errPooler):
@@ -71,11 +70,11 @@ func explain(err error) string {
 	case broke(err):
 		return "the server cannot be reached, or the connection broke"
 	}
-	return `an unexpected error; the line "degraded" in this pod's log has it` // here it may not stand: it may quote a setting
+	return `an unexpected error; the line "degraded" in this pod's log has it` // the error may quote a setting, and this text is public
 }
 
-// broke says whether an error that the server did not send is the connection's:
-// others, such as an answer that cannot be read, have nothing to do with it.
+// broke says whether an error that the server did not send means that the connection
+// broke. Other such errors do not, for example an answer that cannot be decoded.
 func broke(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	_, network := errors.AsType[net.Error](err)
@@ -84,8 +83,8 @@ func broke(err error) bool {
 	}, func(end error) bool { return errors.Is(err, end) })
 }
 
-// rules are the table's that a value is held against there and not in [Value.Check]
-// too, in words.
+// rules explains those of the table's constraints that [settings.Value.Check] does not
+// check.
 var rules = map[string]string{
 	"platform_settings_well_known_kind": fmt.Sprintf(": %s is an int from 1 to %d (seconds), %s and %s are bool, %s is text, %s and %s are time",
 		settings.KeyMaintenanceRetryAfter, settings.MaxRetryAfter/time.Second, settings.KeyMaintenanceMode, settings.KeyMaintenanceReadOnly,
@@ -94,8 +93,8 @@ var rules = map[string]string{
 	"platform_settings_json_at_most_100_levels": ": a json has at most 100 levels",
 }
 
-// writeError sorts what the database or the way to it said before COMMIT:
-// nothing was changed.
+// writeError translates an error before COMMIT, so nothing was changed, into one of
+// the package settings. step names what failed.
 func writeError(step string, err error) error {
 	if errors.Is(err, errAgain) || errors.Is(err, settings.ErrTriggersOff) {
 		return err

@@ -19,7 +19,7 @@ import (
 	"platform-settings/settings"
 )
 
-// fleet starts n engines that take part, and waits until each is live.
+// fleet starts n engines that are members of the fleet, and waits until each is live.
 func fleet(t *testing.T, url string, n int, edit func(*Config)) []*Engine {
 	t.Helper()
 	engines := make([]*Engine, n)
@@ -45,7 +45,7 @@ func names(engines []*Engine) (all []string) {
 	return all
 }
 
-// await is AwaitFleet for as long as a test has patience, or for the wait given.
+// await is AwaitFleet for at most the given time.
 func await(t *testing.T, e *Engine, r settings.Revision, wait time.Duration) settings.Fleet {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
@@ -57,8 +57,8 @@ func await(t *testing.T, e *Engine, r settings.Revision, wait time.Duration) set
 	return f
 }
 
-// Guarantee 10: a report says converged only when it is true of every pod, and
-// soon after it is.
+// Guarantee 10: a report says converged only if every pod has the revision in force, and
+// soon after they do.
 func TestAReportSaysConvergedWhenEveryPodHasItInForceAndNotBefore(t *testing.T) {
 	url := pgtest.Database(t)
 	engines := fleet(t, url, 10, nil)
@@ -147,7 +147,7 @@ func TestAHundredPodsConverge(t *testing.T) {
 	}
 }
 
-// A pod knows of itself what it has not acknowledged yet.
+// A pod reports its own revision even before it has acknowledged it.
 func TestAReportGivesNoRevisionTheTimeOfAnother(t *testing.T) {
 	url := pgtest.Database(t)
 	e := fleet(t, url, 1, nil)[0]
@@ -168,8 +168,8 @@ func TestAReportGivesNoRevisionTheTimeOfAnother(t *testing.T) {
 	}
 }
 
-// A fleet that cannot be asked after is unknown, and never converged; the pods
-// themselves go on as ever.
+// Guarantee 10: if the register fails, the fleet's state is unknown and not converged.
+// The pods go on serving.
 func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
 	for name, fault := range map[string]struct{ breaks, mends string }{
 		"gone": {
@@ -206,7 +206,7 @@ func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
 				}
 			}
 			until(t, "it is unknown", func() bool {
-				f, err := engines[0].Fleet(t.Context(), 1) // which both have had, and said so
+				f, err := engines[0].Fleet(t.Context(), 1) // which both have acknowledged
 				return errors.Is(err, settings.ErrFleetUnknown) && !f.Converged
 			})
 			until(t, "it is said", func() bool { return strings.Contains(strings.Join(engines[1].Status().Problems, " "), "fleet: ") })
@@ -221,7 +221,7 @@ func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
 
 			pgtest.Exec(t, conn, fault.mends)
 			if f := await(t, engines[0], 4, patience); !f.Converged {
-				// A report may come before the next check-in.
+				// The first report may come before the next check-in.
 				until(t, "it is known again", func() bool { return await(t, engines[0], 4, time.Second).Converged })
 			}
 			until(t, "all is well", func() bool { return len(engines[1].Status().Problems) == 0 })
@@ -229,20 +229,20 @@ func TestARegisterThatFailsDegradesTheReportAndNotThePods(t *testing.T) {
 	}
 }
 
-// silence makes a pod look as if it had not been heard of for so long.
+// silence makes a pod look as if it had been silent for so long.
 func silence(t *testing.T, conn *pgx.Conn, pod, length string) {
 	t.Helper()
 	pgtest.Exec(t, conn, `UPDATE settings_pods SET last_seen = clock_timestamp() - $2::text::interval, revision = 0 WHERE pod = $1`, pod, length)
 }
 
-// stranger is a pod in the register that no engine stands behind.
+// stranger adds a pod to the register that has no engine.
 func stranger(t *testing.T, conn *pgx.Conn, name, ttl string, maxStaleness *string) {
 	t.Helper()
 	pgtest.Exec(t, conn, `SELECT settings_join(gen_random_uuid(), $1, 'test', clock_timestamp(), $2::text::interval, $3::text::interval)`, name, ttl, maxStaleness)
 }
 
-// Lost pods are named, hold nobody up who knew it before, and keep the fleet
-// from being called converged: unless they have closed their own gate.
+// Guarantee 10: a lost pod is named. It does not hold up a wait that began after it was
+// lost, but the fleet is not converged until the pod has closed its own gate.
 func TestALostPodIsNamedAndNeverTakenForConverged(t *testing.T) {
 	url := pgtest.Database(t)
 	e := fleet(t, url, 1, nil)[0]
@@ -262,11 +262,11 @@ func TestALostPodIsNamedAndNeverTakenForConverged(t *testing.T) {
 		t.Errorf("it held the report up for %v", took)
 	}
 
-	// With MAX_STALENESS it has closed its gate by itself, a look and 5 s later.
+	// With MAX_STALENESS it closes its own gate, a poll and 5 s later.
 	staleness := "20s"
 	stranger(t, conn, "closed", "10s", &staleness)
 	pgtest.Exec(t, conn, `SELECT settings_leave(instance) FROM settings_members WHERE pod = 'gone'`)
-	silence(t, conn, "closed", "32 seconds") // lost; 3 s are the test's own
+	silence(t, conn, "closed", "32 seconds") // it is lost, and the test has 3 s to see that
 	if f := await(t, e, 1, 50*time.Millisecond); f.Converged {
 		t.Errorf("it may still serve: %+v", f)
 	}

@@ -10,17 +10,17 @@ import (
 	"platform-settings/settings"
 )
 
-// handler is what pgxlisten calls, on its read loop: nothing here waits for the
-// database except the first read.
+// handler is called by pgxlisten on its read loop. So nothing here waits for the
+// database, except the first read.
 type handler struct {
 	l       *listener
 	mute    *time.Timer // ends the connection if LISTEN is not answered
 	wasLive bool
-	lineage settings.Lineage // of the first read
+	lineage settings.Lineage // the first read's
 }
 
-// HandleBacklog runs right after LISTEN, on the same connection: the full read
-// that makes the listener live.
+// HandleBacklog runs right after LISTEN, on the same connection. Its full read makes
+// the listener live.
 func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) error {
 	h.mute.Stop()
 	ctx, cancel := timeout(ctx, h.l.leeway.of(readTimeout))
@@ -46,8 +46,8 @@ func (h *handler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) e
 	return nil
 }
 
-// HandleNotification hands a commit to the keeper. A payload that cannot be read is
-// no reason to drop the connection: the table is the truth, so it is read.
+// HandleNotification hands a commit to the keeper. If the payload cannot be read, it
+// has the table read instead, and keeps the connection.
 func (h *handler) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
 	l := h.l
 	l.count.Add(1)
@@ -69,7 +69,7 @@ func (h *handler) HandleNotification(_ context.Context, n *pgconn.Notification, 
 		l.counts.gaps.Inc()
 		l.looks.raise()
 	}
-	if c.awaited { // last: an acknowledgement before this may not have it yet
+	if c.awaited { // after Apply, so that the acknowledgement includes it
 		l.acks.await(c.Revision, l.keeper.Current().Revision())
 	}
 	return nil

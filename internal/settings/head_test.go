@@ -8,17 +8,17 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// Guarantee 7: where the version stands, the poll does not look at the content.
+// Guarantee 7: if the version is unchanged, the poll does not look at the content.
 func TestTheVersionChangesWithWhateverChangesTheTable(t *testing.T) {
 	url := pgtest.Database(t)
 	dba, reader := pgtest.Connect(t, url), pgtest.Connect(t, url)
-	pgtest.Exec(t, dba, `ALTER TABLE platform_settings DISABLE TRIGGER ALL`) // else the revision tells
+	pgtest.Exec(t, dba, `ALTER TABLE platform_settings DISABLE TRIGGER ALL`) // otherwise the revision changes too
 	for _, sql := range []string{
 		`INSERT INTO platform_settings (key, value_int) SELECT 'row.' || i, i FROM generate_series(1, 9) i`,
 		`UPDATE platform_settings SET value_int = 0 WHERE key = 'row.1'`,
 		`UPDATE platform_settings SET key = 'renamed' WHERE key = 'row.1'`,
 		`DELETE FROM platform_settings WHERE key = 'row.2'`,
-		`DELETE FROM platform_settings WHERE key IN ('row.3', 'row.4')`, // that one transaction wrote
+		`DELETE FROM platform_settings WHERE key IN ('row.3', 'row.4')`, // both written by one transaction
 		`BEGIN; DELETE FROM platform_settings WHERE key = 'row.5';
 			INSERT INTO platform_settings (key, value_int) VALUES ('row.5', 50); COMMIT`,
 		`BEGIN; SAVEPOINT s; UPDATE platform_settings SET value_int = 6 WHERE key = 'row.6'; ROLLBACK TO s;
@@ -38,7 +38,7 @@ func TestTheVersionChangesWithWhateverChangesTheTable(t *testing.T) {
 	}
 }
 
-// What vacuum has cleared is written to again.
+// After VACUUM, a new row may take the place of a deleted one.
 func TestTheVersionTellsARowFromTheOneBeforeInItsPlace(t *testing.T) {
 	url := pgtest.Database(t)
 	dba, reader := pgtest.Connect(t, url), pgtest.Connect(t, url)
@@ -50,7 +50,7 @@ func TestTheVersionTellsARowFromTheOneBeforeInItsPlace(t *testing.T) {
 		}
 		return place
 	}
-	until(t, "a row takes another's place", func() bool { // unless somebody may still see the other
+	until(t, "a row takes another's place", func() bool { // it cannot while some transaction may still see the other
 		place, before := insert(), version(t, reader)
 		pgtest.Exec(t, dba, `DELETE FROM platform_settings WHERE key = 'row'`)
 		pgtest.Exec(t, dba, `VACUUM platform_settings`)
@@ -63,12 +63,12 @@ func TestTheVersionTellsARowFromTheOneBeforeInItsPlace(t *testing.T) {
 	})
 }
 
-// Else every poll would compare the content.
+// Otherwise every poll would compare the content.
 func TestTheVersionStandsWhileNothingIsChanged(t *testing.T) {
 	url := pgtest.Database(t)
 	dba, reader := pgtest.Connect(t, url), pgtest.Connect(t, url)
 	for _, sql := range []string{
-		`CREATE TABLE another AS SELECT 1`, // which takes transactions' numbers
+		`CREATE TABLE another AS SELECT 1`, // uses up a transaction id
 		`BEGIN; UPDATE platform_settings SET description = 'never'; ROLLBACK`,
 		`SELECT FROM platform_settings FOR UPDATE`,
 		`ANALYZE platform_settings`,
@@ -82,8 +82,8 @@ func TestTheVersionStandsWhileNothingIsChanged(t *testing.T) {
 	}
 }
 
-// Two servers may hold other rows under the same transactions' numbers, and a
-// pooler may lead from one to the other.
+// Two servers may have different rows with the same transaction ids, and a pooler may
+// lead to either.
 func TestAVersionHoldsWithinOneSession(t *testing.T) {
 	url := pgtest.Database(t)
 	if one := version(t, pgtest.Connect(t, url)); version(t, pgtest.Connect(t, url)) == one {

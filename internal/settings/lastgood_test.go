@@ -14,7 +14,7 @@ import (
 	"platform-settings/settings"
 )
 
-// saveLastGood writes a file as a pod would that has read this.
+// saveLastGood writes a file, as a pod does that has read this.
 func saveLastGood(t *testing.T, file string, r *settings.Reading) {
 	t.Helper()
 	k := settings.NewKeeper(settings.Config{LastGoodFile: file})
@@ -34,6 +34,7 @@ func loadLastGood(file string) settings.Revision {
 
 const nowhere = "postgres://nobody@127.0.0.1:1/none"
 
+// Guarantee 9: the last-good file comes first, then MAINTENANCE_MODE.
 func TestAPodStartsFromItsLastGoodFileWithoutADatabase(t *testing.T) {
 	url, file := pgtest.Database(t), filepath.Join(t.TempDir(), "last-good")
 	first, _ := newEngine(t, url, func(c *Config) { c.LastGoodFile = file })
@@ -64,6 +65,7 @@ func TestAPodStartsFromItsLastGoodFileWithoutADatabase(t *testing.T) {
 	}
 }
 
+// Guarantee 9: the database wins as soon as it is read, even with a lower revision.
 func TestTheDatabasesTruthTakesOverFromTheFile(t *testing.T) {
 	url, file := pgtest.Database(t), filepath.Join(t.TempDir(), "last-good")
 	saveLastGood(t, file, &settings.Reading{Head: settings.Head{Revision: 99}, Settings: []*settings.Setting{{Key: "gone", Value: settings.IntOf(1)}}})

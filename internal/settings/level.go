@@ -1,7 +1,7 @@
 package settings
 
-// level says that somebody has asked since it was last taken. It is a level, not a
-// queue: however many ask, it is taken once.
+// level says that somebody has asked since it was last received. It is a level, not a
+// queue: many requests are received as one.
 type level chan struct{}
 
 func newLevel() level { return make(level, 1) }
@@ -14,7 +14,7 @@ func (l level) raise() {
 	}
 }
 
-// lower takes back what has been asked.
+// lower withdraws the request, if there is one.
 func (l level) lower() {
 	select {
 	case <-l:

@@ -7,17 +7,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// link is a connection for one goroutine, made when it is needed, and made anew
-// when it breaks or does not answer.
+// link is a connection for one goroutine. It is made when it is needed, and replaced if
+// it breaks or does not answer.
 type link struct {
 	config    *pgx.ConnConfig
-	connected func(context.Context, *pgx.Conn) error // runs first on each new connection; nil: nothing does
+	connected func(context.Context, *pgx.Conn) error // runs first on each new connection; nil: nothing runs
 	leeway    leeway
-	conn      *pgx.Conn // nil: none exists
+	conn      *pgx.Conn // nil: there is none
 }
 
-// ask puts a question, and once more on a new connection if the one that stood
-// turns out to be broken.
+// ask asks a question. If the existing connection turns out to be broken, it asks again
+// on a new one.
 func (l *link) ask(ctx context.Context, question func(context.Context, *pgx.Conn) error) error {
 	if l.conn != nil {
 		err := l.try(ctx, answerTimeout, question)
@@ -40,7 +40,7 @@ func (l *link) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// first is a question on a new connection.
+// first wraps a question that is asked on a new connection.
 func (l *link) first(question func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, conn *pgx.Conn) error {
 		if l.connected != nil {
@@ -52,8 +52,8 @@ func (l *link) first(question func(context.Context, *pgx.Conn) error) func(conte
 	}
 }
 
-// try asks on the connection that stands. It goes on standing if there was an
-// answer, be it an error.
+// try asks on the existing connection, within a time limit. It closes the connection
+// unless the server answered, even if only with an error.
 func (l *link) try(ctx context.Context, most time.Duration, question func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := timeout(ctx, most)
 	defer cancel()

@@ -18,18 +18,16 @@ import (
 	"platform-settings/settings"
 )
 
-// Backoffs of the listener and the poller: the first wait, and the most that any
-// takes.
+// Backoffs of the listener and the poller, before jitter. Each doubles the one before.
 const (
 	firstBackoff = 20 * time.Millisecond
 	mostBackoff  = time.Second
 
-	// configuredBackoff is for what only a change of somebody's configuration can
-	// mend.
+	// configuredBackoff is for faults that last until somebody changes a configuration.
 	configuredBackoff = 30 * time.Second
 )
 
-// Why a listener was ended by its own pod.
+// Reasons why a pod ends its own listener's connection.
 var (
 	errWentBack = errors.New("the database went back")
 	errDeaf     = errors.New("the poll found a commit that the listener never announced")
@@ -39,26 +37,26 @@ var (
 )
 
 // listener hears commits and hands them to the keeper. Each connection is a
-// pgxlisten.Listener of its own, because the channel's name is read anew on each.
+// pgxlisten.Listener of its own, because the channel's name is read again on each.
 type listener struct {
 	config   *pgx.ConnConfig
 	keeper   *settings.Keeper
 	register *register
 	acks     *acknowledger
 	looks    level                   // asks the poller to look
-	database *atomic.Pointer[string] // that the poll leads to; see head. nil: not known
+	database *atomic.Pointer[string] // the one that the poll reads; see head. nil: not known
 	counts   listenerCounts
 
-	live  atomic.Bool  // it LISTENs, and the table was read after that
-	heard atomic.Int64 // the highest revision that this connection announced, by its read or a notification
-	count atomic.Int64 // of notifications, whatever they held
+	live  atomic.Bool  // LISTEN and a full read after it have succeeded on the current connection
+	heard atomic.Int64 // the highest revision that this connection has brought, by its read or a notification
+	count atomic.Int64 // notifications, including unreadable ones
 
-	leeway leeway // run's own
+	leeway leeway // used by run only
 
 	mu      sync.Mutex
-	channel string                  // of the current connection
-	leadsTo string                  // the database of the current connection
-	end     context.CancelCauseFunc // ends it
+	channel string                  // the current connection's
+	leadsTo string                  // the current connection's database
+	end     context.CancelCauseFunc // ends the current connection
 }
 
 type listenerCounts struct {
@@ -94,9 +92,9 @@ func countListener(f promauto.Factory, reads prometheus.Counter) listenerCounts 
 
 var restartCauses = map[error]string{errDeaf: "deaf", errRotated: "rotated", errElse: "elsewhere", errWentBack: "went_back"}
 
-// run connects and listens until ctx ends. Only a connection on which the table
-// was read resets the backoff: one that accepts and then fails must not be asked
-// again at once.
+// run connects and listens until ctx ends. Only a connection that became live resets
+// the backoff, so that a server that accepts connections and then fails is not flooded
+// with them.
 func (l *listener) run(ctx context.Context) {
 	wait := firstBackoff
 	for ctx.Err() == nil {
@@ -120,7 +118,7 @@ func (l *listener) run(ctx context.Context) {
 	}
 }
 
-// jittered is from half of a backoff up to all of it.
+// jittered is a random time from half of a backoff to all of it.
 func jittered(backoff time.Duration) time.Duration { return backoff/2 + rand.N(backoff/2) }
 
 // restart ends the current connection; run makes another. It clears live first, so
@@ -142,8 +140,8 @@ func (l *listener) restart(cause error) {
 // hears says whether the listener is live. A nil listener is not.
 func (l *listener) hears() bool { return l != nil && l.live.Load() }
 
-// listen is one connection's life. It returns why it ended, and whether it was
-// ever live.
+// listen makes one connection, and listens until it ends. It returns why it ended, and
+// whether it ever was live.
 func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -159,8 +157,8 @@ func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
 	mute := time.AfterFunc(l.leeway.of(readTimeout), func() { end(errMute) })
 	defer mute.Stop()
 
-	// pgxlisten reconnects by itself and only logs what fails; here the first
-	// error of any step ends this connection.
+	// By itself, pgxlisten would log errors and reconnect. Here the first error of any
+	// step ends this connection, because run reads the channel's name again.
 	one := &pgxlisten.Listener{
 		Connect: func(context.Context) (*pgx.Conn, error) {
 			if conn == nil {
@@ -171,17 +169,17 @@ func (l *listener) listen(ctx context.Context) (wasLive bool, err error) {
 			return c, nil
 		},
 		LogError:       func(_ context.Context, err error) { end(without(channel, err)) },
-		ReconnectDelay: time.Hour, // never reached: end was called before
+		ReconnectDelay: time.Hour, // never reached, because end has been called by then
 	}
 	h := &handler{l: l, mute: mute}
 	one.Handle(channel, h)
-	_ = one.Listen(ctx) // always ctx's error; its cause says more
+	_ = one.Listen(ctx) // returns ctx's error; the cause says more
 	l.live.Store(false)
 	return h.wasLive, context.Cause(ctx)
 }
 
-// without takes what names the channel off an error: the name is a secret, and
-// pgxlisten's words hold it.
+// without unwraps an error until its text no longer holds the channel's name.
+// pgxlisten's errors do, and the name is a secret.
 func without(channel string, err error) error {
 	for err != nil && strings.Contains(err.Error(), channel) {
 		err = errors.Unwrap(err)
@@ -192,8 +190,8 @@ func without(channel string, err error) error {
 	return err
 }
 
-// connect makes a connection, and reads on it the channel's name and which
-// database this is.
+// connect makes a connection, checks that it leads to the right server, and joins the
+// register. It returns the channel's name and the database's identity too.
 func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database string, err error) {
 	ctx, cancel := timeout(ctx, l.leeway.of(connectTimeout))
 	defer cancel()
@@ -206,7 +204,8 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database 
 			_ = conn.Close(ctx)
 		}
 	}()
-	// The server may be set up to end idle sessions, and a listener is idle by nature.
+	// A server may be configured to end idle sessions, and a listener is always idle
+	// (PostgreSQL manual, 20.11 Client Connection Defaults).
 	if _, err := conn.Exec(ctx, `SET idle_session_timeout = 0`); err != nil {
 		return nil, "", "", fmt.Errorf("keep the session from being ended when idle: %w", err)
 	}
@@ -231,19 +230,18 @@ func (l *listener) connect(ctx context.Context) (_ *pgx.Conn, channel, database 
 	return conn, channel, database, nil
 }
 
-// hear notes the highest revision that this connection announced. Only its own
-// goroutine calls it.
+// hear records the highest revision that this connection has brought. Only the
+// connection's own goroutine calls it.
 func (l *listener) hear(r settings.Revision) {
 	if int64(r) > l.heard.Load() {
 		l.heard.Store(int64(r))
 	}
 }
 
-// has says whether the current connection announced this revision.
+// has says whether the current connection has brought this revision.
 func (l *listener) has(r settings.Revision) bool { return l.heard.Load() >= int64(r) }
 
-// astray says why the current connection is not the one to listen on; nil if it
-// is.
+// astray says why the current connection is the wrong one to listen on; nil if it is not.
 func (l *listener) astray(h head) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,8 +19,8 @@ import (
 	"platform-settings/settings"
 )
 
-// cable is a connection whose writes can be looked at before they leave, and
-// whose reads can go dark: nothing comes, and nothing says so.
+// cable is a connection that shows its writes before they leave. Its reads can go dark:
+// nothing arrives, and no error either.
 type cable struct {
 	net.Conn
 	before func([]byte)
@@ -79,7 +79,7 @@ func TestACommitJustBeforeListenIsInTheSnapshot(t *testing.T) {
 			}}, err
 		}
 	})
-	// No poller: what is seen, the listener brought.
+	// There is no poller, so only the listener can bring the snapshot.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go e.listener.run(ctx)
@@ -89,7 +89,7 @@ func TestACommitJustBeforeListenIsInTheSnapshot(t *testing.T) {
 	}
 }
 
-// Guarantee 6: listening without a snapshot is worth nothing.
+// Guarantee 6: a listener is not live without a full read.
 func TestAListenerWhoseSnapshotFailsIsDroppedAndTriedAgain(t *testing.T) {
 	url := pgtest.Database(t)
 	admin := pgtest.Connect(t, url)
@@ -109,8 +109,8 @@ func TestAListenerWhoseSnapshotFailsIsDroppedAndTriedAgain(t *testing.T) {
 	until(t, "the status knows no problem", func() bool { return len(e.Status().Problems) == 0 })
 }
 
-// Guarantee 7, with the fault that keepalive cannot see: the link is there, and
-// nothing comes.
+// Guarantee 7, with a fault that keepalive cannot see: the link is up, but nothing
+// arrives.
 func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
 	url := pgtest.Database(t)
 	var dark atomic.Bool
@@ -124,7 +124,7 @@ func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
 	})
 	dark.Store(true)
 	conn := pgtest.Connect(t, url)
-	// Also when the pod's own write made it look at the table before the poll did.
+	// The pod's own write makes it look at the table early; the listener is found even so.
 	if _, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestADeafListenerIsFoundByThePollAndRestarted(t *testing.T) {
 	until(t, "it announces the next commit", func() bool { return e.listener.has(3) })
 }
 
-// Guarantee 7: commits that are announced in time never look like deafness.
+// Guarantee 7: a listener that announces commits in time is not restarted.
 func TestABusyListenerIsNotTakenForADeafOne(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, func(c *Config) { c.TTL = MinTTL })
@@ -157,8 +157,8 @@ func TestABusyListenerIsNotTakenForADeafOne(t *testing.T) {
 	}
 }
 
-// Guarantee 7: nor does a listener that is behind, because the channel is flooded
-// and the link is slow.
+// Guarantee 7: a listener that is behind, because the channel is flooded and the link is
+// slow, is not restarted either.
 func TestAListenerThatIsBehindIsNotTakenForADeafOne(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, func(c *Config) {
@@ -182,7 +182,7 @@ func TestAListenerThatIsBehindIsNotTakenForADeafOne(t *testing.T) {
 	}
 }
 
-// slowly is a link on which little arrives at a time: 8 KiB in 10 ms.
+// slowly is a slow link, with 8 KiB in 10 ms.
 type slowly struct{ net.Conn }
 
 func (s slowly) Read(p []byte) (int, error) {
@@ -212,6 +212,7 @@ func TestARotatedChannelIsFoundByThePoll(t *testing.T) {
 	})
 }
 
+// Guarantee 6: a new connection reads what the old one did not hear.
 func TestAKilledListenerConnectsAgainAndMissesNothing(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -226,8 +227,8 @@ func TestAKilledListenerConnectsAgainAndMissesNothing(t *testing.T) {
 	until(t, "it is live", e.listener.hears)
 }
 
-// A connection that goes dark just as LISTEN is asked is given up, and said to be
-// missing all the while. Nothing of it names the channel.
+// A connection that goes dark just after LISTEN was sent is given up. Meanwhile the
+// listener is reported as not listening, and no log line names the channel.
 func TestALinkThatGoesDarkAtListenIsGivenUp(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -273,8 +274,8 @@ func TestTheChannelIsTakenOffErrors(t *testing.T) {
 	}
 }
 
-// A listener on another database than the poll would have the pod serve both in
-// turn. Not even a copy with the same channel passes.
+// With a listener on another database than the poll, the pod would serve both in turn.
+// It refuses to listen, even on a copy with the same channel.
 func TestALineToAnotherDatabaseIsRefused(t *testing.T) {
 	url, other := pgtest.Database(t), pgtest.Database(t)
 	channel := func(url, sql string) (c string) {
@@ -305,7 +306,7 @@ func TestALineToAnotherDatabaseIsRefused(t *testing.T) {
 	}
 }
 
-// What a role, a database or its makers set makes no difference.
+// Guarantee 14: the defaults that a database gives its sessions change nothing.
 func TestSessionDefaultsMakeNoDifference(t *testing.T) {
 	url := pgtest.Database(t)
 	conn := pgtest.Connect(t, url)

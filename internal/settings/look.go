@@ -13,21 +13,21 @@ import (
 	"platform-settings/settings"
 )
 
-// look is what one look at the register has found. It is immutable once it is
-// shared, and each wait makes a report of its own from it.
+// look is the result of one look at the register. It is immutable once it is shared.
+// Each wait makes its own report from it.
 type look struct {
-	number int64     // of this pod's looks: a higher one began later
+	number int64     // counts this pod's looks: a higher one began later
 	at     time.Time // by the database's clock; zero: the database did not answer
 	head   settings.Revision
-	pods   []settings.Pod                  // the fields that depend on a report's revision are not set
-	lost   map[string]bool                 // the instances that are
-	times  map[settings.Revision]time.Time // when the commits that were asked for were made
-	firing bool                            // the triggers are on: a revision says what is in force
-	err    error                           // why nobody can say who has what in force; nil: one can
+	pods   []settings.Pod                  // without the fields that depend on a report's revision
+	lost   map[string]bool                 // instances of lost pods
+	times  map[settings.Revision]time.Time // when the commits that were asked about were made
+	firing bool                            // the triggers are on, so a revision says what is in force
+	err    error                           // why it is not known what the pods have in force; nil: it is known
 }
 
-// read reads the head and the register in one statement. It also asks when some
-// commits were made, which the first row tells.
+// read reads the head and the register in one statement. It also asks when some commits
+// were made; the first row has the answer.
 func (l *look) read(ctx context.Context, conn *pgx.Conn, commits []int64) error {
 	rows, err := conn.Query(ctx, `
 		SELECT `+firingColumn+`, h.revision, clock_timestamp(),
@@ -62,7 +62,7 @@ func (l *look) read(ctx context.Context, conn *pgx.Conn, commits []int64) error 
 				found.times[settings.Revision(commits[i])] = *at
 			}
 		}
-		if instance == nil { // nobody is in the register
+		if instance == nil { // the register is empty
 			continue
 		}
 		p.Instance, p.Name, p.State, p.Build = *instance, orZero(name), settings.PodState(orZero(state)), orZero(build)
@@ -83,8 +83,8 @@ func (l *look) read(ctx context.Context, conn *pgx.Conn, commits []int64) error 
 	return nil
 }
 
-// judge corrects this pod's own row, whose acknowledgement may still be under way,
-// and decides whether the look can be a report.
+// judge corrects this pod's own row, because its acknowledgement may still be under
+// way. Then it decides whether a report can be made from the look.
 func (l *look) judge(now *settings.Snapshot, own *register) {
 	i := slices.IndexFunc(l.pods, own.owns)
 	if i >= 0 && now.Source() == settings.SourceDatabase && now.Revision() != l.pods[i].Revision {
@@ -103,14 +103,14 @@ func (l *look) judge(now *settings.Snapshot, own *register) {
 // lacks says whether the database answered that it has no such revision.
 func (l *look) lacks(r settings.Revision) bool { return !l.at.IsZero() && r > l.head }
 
-// holdUp says whether a pod may be serving something older than a revision; 0 is
-// the last one. Those that were written off do not count.
+// holdUp says whether a pod may be serving something older than a revision; 0 means the
+// last one. Pods that are written off do not count.
 func (l *look) holdUp(r settings.Revision, writtenOff map[string]bool) bool {
 	r = cmp.Or(r, l.head)
 	return slices.ContainsFunc(l.pods, func(p settings.Pod) bool { return p.ServesOlder(r) && !writtenOff[p.Instance] })
 }
 
-// report is what the look says of a revision; 0 is the last one.
+// report makes the report on a revision; 0 means the last one.
 func (l *look) report(r settings.Revision) (settings.Fleet, error) {
 	f := settings.Fleet{Revision: cmp.Or(r, l.head), Pods: slices.Clone(l.pods)}
 	for i := range f.Pods {
@@ -118,7 +118,7 @@ func (l *look) report(r settings.Revision) (settings.Fleet, error) {
 		if p.Lag = max(0, int64(f.Revision-p.Revision)); p.Lag == 0 {
 			p.BehindFor = 0
 		}
-		if p.State != settings.PodLost { // the view compares with the last revision
+		if p.State != settings.PodLost { // the view compared it with the last revision, not with this one
 			p.State = settings.PodCurrent
 			if p.Lag > 0 {
 				p.State = settings.PodBehind

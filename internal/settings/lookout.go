@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	// leastLookPause is between two looks, however many ask.
+	// leastLookPause is the shortest time between two looks, no matter how many ask.
 	leastLookPause = 3 * time.Millisecond
-	// mostLookPause is between two looks at most while somebody waits, and at least
-	// after one that failed.
+	// mostLookPause is the longest time between two looks while somebody waits. It is
+	// also the pause after a look that failed.
 	mostLookPause = 100 * time.Millisecond
-	// lookTimeout is for an answer on the connection that stands, and if that is
-	// dark for one on a new connection.
+	// lookTimeout leaves time for the existing connection not to answer, and for an
+	// answer on a new one.
 	lookTimeout = 2 * answerTimeout
-	// idleTTLs is for how many TTLs nobody has asked when the connection is closed.
+	// idleTTLs is after how many TTLs without a request the connection is closed.
 	idleTTLs = 6
 )
 
-// lookout looks at the register for all who ask for a report on this pod. At most
-// one look is under way, on a connection of its own: however many wait, they cost
-// the database what one does, and take nothing from the writers' pool. Only
-// run looks; each wait sleeps until a look has decided it.
+// lookout looks at the register for all callers on this pod that wait for a report. At
+// most one look is under way, on the lookout's own connection. So a thousand waits cost
+// the database as much as one, and take no connection from the writers' pool. Only run
+// looks. Each wait sleeps until a look has decided it.
 type lookout struct {
 	keeper   *settings.Keeper
 	register *register
@@ -40,11 +40,11 @@ type lookout struct {
 
 	mu       sync.Mutex
 	running  bool
-	begun    int64 // looks, since the start
+	begun    int64 // how many looks have begun
 	waits    map[*wait]bool
-	measured settings.Revision // the last one whose convergence was
+	measured settings.Revision // the last one whose convergence was measured
 
-	link // run's own
+	link // used by run only
 }
 
 var errNotRunning = errors.New("this pod is starting or stopping")
@@ -56,7 +56,7 @@ type lookoutCounts struct {
 
 func newLookout(config *pgx.ConnConfig, ttl time.Duration, keeper *settings.Keeper, register *register, f promauto.Factory) *lookout {
 	looks := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "settings_fleet_looks_total", Help: "Looks at the fleet's register for all who asked for a report meanwhile: ok or failed.",
+		Name: "settings_fleet_looks_total", Help: "Looks at the fleet's register, each shared by all requests that wait for a report: ok or failed.",
 	}, []string{"result"})
 	return &lookout{
 		keeper: keeper, register: register, ttl: ttl, asked: newLevel(), waits: map[*wait]bool{}, link: link{config: config},
@@ -64,14 +64,14 @@ func newLookout(config *pgx.ConnConfig, ttl time.Duration, keeper *settings.Keep
 			ok: looks.WithLabelValues("ok"), failed: looks.WithLabelValues("failed"),
 			convergence: f.NewHistogram(prometheus.HistogramOpts{
 				Name:    "settings_fleet_convergence_seconds",
-				Help:    "From COMMIT until the whole fleet was known to have it in force, by the database's clock; of the commits that somebody waited for on this pod.",
+				Help:    "Time from COMMIT until the whole fleet was known to have it in force, by the database's clock, for commits that somebody waited for on this pod.",
 				Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 			}),
 		},
 	}
 }
 
-// enter begins a wait. It is over at once while nobody runs who could look.
+// enter begins a wait. The wait ends at once if the lookout does not run.
 func (l *lookout) enter(begun wait) *wait {
 	w := &begun
 	w.began, w.over = time.Now(), make(chan struct{})
@@ -86,7 +86,7 @@ func (l *lookout) enter(begun wait) *wait {
 	return w
 }
 
-// await is a whole wait: until each pod has the revision, or ctx ends.
+// await waits until each pod has the revision, or ctx ends.
 func (l *lookout) await(ctx context.Context, begun wait) (settings.Fleet, error) {
 	w := l.enter(begun)
 	select {
@@ -98,7 +98,8 @@ func (l *lookout) await(ctx context.Context, begun wait) (settings.Fleet, error)
 	return w.last.report(w.revision)
 }
 
-// hurry ends a wait with the last look that it believes, or else with the next.
+// hurry ends a wait with the last look that it believes, or if there is none with the
+// next one.
 func (l *lookout) hurry(w *wait) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,7 +108,7 @@ func (l *lookout) hurry(w *wait) {
 	}
 }
 
-// leave gives a wait up.
+// leave gives up a wait.
 func (l *lookout) leave(w *wait) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +149,7 @@ func (l *lookout) run(ctx context.Context) {
 		select {
 		case <-again:
 		case <-l.asked:
-			if _, waiting := l.youngest(); !waiting { // it was answered meanwhile, or gave up
+			if _, waiting := l.youngest(); !waiting { // the wait has ended meanwhile, or was given up
 				continue
 			}
 		case <-idle:
@@ -176,7 +177,7 @@ func (l *lookout) run(ctx context.Context) {
 	}
 }
 
-// end answers those who still wait.
+// end ends the waits that are left.
 func (l *lookout) end() {
 	l.mu.Lock()
 	l.running = false
@@ -187,11 +188,11 @@ func (l *lookout) end() {
 	l.disconnect()
 }
 
-// period is from one look to the next: short at first, because most fleets take
-// milliseconds. age is how long the youngest wait has lasted.
+// period is the time from one look to the next. It is short at first, because most
+// fleets converge within milliseconds. age is the age of the youngest wait.
 func period(age time.Duration) time.Duration { return min(max(age/4, leastLookPause), mostLookPause) }
 
-// youngest is how long the wait has lasted that began last, if there is one.
+// youngest is the age of the wait that began last, if there is one.
 func (l *lookout) youngest() (age time.Duration, waiting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -203,7 +204,8 @@ func (l *lookout) youngest() (age time.Duration, waiting bool) {
 	return age, waiting
 }
 
-// look looks once. The error is the database's; what was found then says so too.
+// look looks once. If the database fails, it returns the error, and a look that
+// contains it.
 func (l *lookout) look(ctx context.Context) (*look, error) {
 	ctx, cancel := timeout(ctx, lookTimeout)
 	defer cancel()
@@ -219,12 +221,11 @@ func (l *lookout) look(ctx context.Context) (*look, error) {
 	return found, nil
 }
 
-// begin numbers a look, which is for all who wait by now, and lists the commits
-// whose times they want to know.
+// begin numbers a look, and lists the commits whose times the current waits ask for.
 func (l *lookout) begin() (*look, []int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asked.lower() // one of them asked
+	l.asked.lower() // this look answers the requests so far
 	wanted := map[settings.Revision]bool{}
 	for w := range l.waits {
 		if w.wants() {
@@ -239,8 +240,7 @@ func (l *lookout) begin() (*look, []int64) {
 	return &look{number: l.begun}, commits
 }
 
-// share gives a look to those who began to wait before it began, and ends the
-// waits that it decides.
+// share gives a look to the waits that began before it, and ends those that it decides.
 func (l *lookout) share(found *look) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -250,7 +250,7 @@ func (l *lookout) share(found *look) {
 			decided = append(decided, w)
 		}
 	}
-	l.measure(decided) // first: whoever has an answer is to find it in the metrics
+	l.measure(decided) // first, so that a caller who has an answer also finds it in the metrics
 	for _, w := range decided {
 		l.finish(w)
 	}
@@ -259,8 +259,8 @@ func (l *lookout) share(found *look) {
 	}
 }
 
-// measure measures the convergence of each commit once, however many waited for
-// it. The caller holds the lock.
+// measure measures the convergence of each commit once, even if many waited for it.
+// The caller holds the lock.
 func (l *lookout) measure(decided []*wait) {
 	converged := map[settings.Revision]time.Duration{}
 	for _, w := range decided {

@@ -20,7 +20,7 @@ import (
 	"platform-settings/settings"
 )
 
-// proxied is a database's URL by way of a proxy.
+// proxied is a database's URL through a proxy.
 func proxied(t *testing.T, address string) (*faultproxy.Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -36,8 +36,8 @@ func proxied(t *testing.T, address string) (*faultproxy.Proxy, string) {
 	return proxy, u.String()
 }
 
-// looksOnTheWire counts the looks that pods have asked the server for, however
-// they count themselves.
+// looksOnTheWire counts the looks that pods send to the server, independently of their
+// own counters.
 func looksOnTheWire(proxy *faultproxy.Proxy) *atomic.Int64 {
 	var looks atomic.Int64
 	proxy.OnBytes(func(_ int, from faultproxy.Side, b []byte) {
@@ -48,7 +48,7 @@ func looksOnTheWire(proxy *faultproxy.Proxy) *atomic.Int64 {
 	return &looks
 }
 
-// waiting is how many wait on a pod.
+// waiting is the number of waits on a pod.
 func (l *lookout) waiting() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,8 +63,7 @@ func (e *Engine) looks() int64 {
 	return e.failedLooks() + int64(testutil.ToFloat64(e.lookout.counts.ok))
 }
 
-// report asks until there is a report: on a machine with much to do, a look may
-// fail for want of time.
+// report asks until there is a report, because on a busy machine a look may time out.
 func (e *Engine) report(t *testing.T, r settings.Revision) settings.Fleet {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -119,7 +118,7 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 	until(t, "all of them wait", func() bool { return e.lookout.waiting() == waits })
 	until(t, "the period is at its longest", func() bool { age, _ := e.lookout.youngest(); return period(age) == mostLookPause })
 
-	// What one wait costs is a look in mostLookPause.
+	// One wait costs a look in mostLookPause.
 	counted := e.looks()
 	began, first := time.Now(), onTheWire.Load()
 	until(t, "ten looks", func() bool { return onTheWire.Load() >= first+10 })
@@ -133,11 +132,11 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 	if n := e.pool.Stat().AcquireCount() - acquired; n != 0 {
 		t.Errorf("the waits took the writers' connections %d times", n)
 	}
-	if n := len(proxy.Standing()); n > 4 { // listener, poller, lookout, and a writers' that the test did not use
+	if n := len(proxy.Standing()); n > 4 { // the listener's, the poller's, the lookout's, and an idle one of the writers' pool
 		t.Errorf("%d connections to the database", n)
 	}
 
-	// A write takes from the pool what it takes by itself, and does not queue.
+	// A write needs no more connections of the pool than without waits, and does not queue.
 	queued := e.pool.Stat().EmptyAcquireWaitTime()
 	revision, _, err := e.SetMaintenance(t.Context(), tester, settings.Maintenance{Enabled: true})
 	if err != nil || revision != 2 {
@@ -159,16 +158,16 @@ func TestAThousandWaitsCostWhatOneCosts(t *testing.T) {
 	}
 }
 
-// Guarantee 10. The look was under way when the wait began: what it says may have
-// been overtaken by what the caller knows.
+// Guarantee 10: a look that was under way when the wait began may be older than what the
+// caller already knows.
 func TestALookThatBeganBeforeTheWaitIsNotBelieved(t *testing.T) {
 	address := pgtest.Database(t)
 	proxy, through := proxied(t, address)
 	e := fleet(t, through, 1, nil)[0]
 	conn := pgtest.Connect(t, address)
-	await(t, e, 1, patience) // the connection stands
+	await(t, e, 1, patience) // makes the connection
 
-	// The answer to the next look stays on its way.
+	// The answer to the next look is held back.
 	held, release := make(chan struct{}), make(chan struct{})
 	var connection atomic.Int64
 	proxy.Before(faultproxy.Client, "JOIN public.settings_fleet", func(conn int) { connection.Store(int64(conn)) })
@@ -183,7 +182,7 @@ func TestALookThatBeganBeforeTheWaitIsNotBelieved(t *testing.T) {
 	<-held
 	pgtest.Exec(t, conn, flip)
 	go func() { late <- e.report(t, 0) }()
-	go func() { named <- e.report(t, 2) }() // which the look that is under way does not know of
+	go func() { named <- e.report(t, 2) }() // a revision that the look under way does not know
 	until(t, "all three wait", func() bool { return e.lookout.waiting() == 3 || e.looks() > 1 })
 	close(release)
 
@@ -191,7 +190,7 @@ func TestALookThatBeganBeforeTheWaitIsNotBelieved(t *testing.T) {
 		t.Logf("the look that was held took too long, and was asked again: %+v", f)
 	}
 	if f := <-late; f.Revision != 2 {
-		t.Errorf("told of revision %d after the commit of revision 2", f.Revision)
+		t.Errorf("the report is on revision %d, after the commit of revision 2", f.Revision)
 	}
 	if f := <-named; f.Revision != 2 || len(f.Pods) != 1 {
 		t.Errorf("%+v", f)
@@ -213,13 +212,13 @@ func TestARevisionThatDoesNotExistIsNotWaitedFor(t *testing.T) {
 		cancel()
 	}
 
-	// The database decides, not what this pod knows of it.
+	// The database decides, not this pod's snapshot.
 	conn := pgtest.Connect(t, url)
 	pgtest.Exec(t, conn, `UPDATE settings_head SET revision = 9`)
 	if f := await(t, e, 9, 0); f.Converged || f.Revision != 9 {
 		t.Errorf("the database has revision 9: %+v", f)
 	}
-	// It went back: what the pod has in force above its head is no revision of it.
+	// The database went back: a revision above its head no longer exists.
 	awaitSnapshot(t, e, "revision 1", func(s *settings.Snapshot) bool { return s.Revision() == 1 })
 	pgtest.Exec(t, conn, `UPDATE settings_head SET revision = 0`)
 	if f, err := e.AwaitWrite(t.Context(), 1); err == nil || f.Converged {
@@ -227,7 +226,7 @@ func TestARevisionThatDoesNotExistIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// A crowd that asks once shares looks as well.
+// Many requests that do not wait share looks too.
 func TestReportsWithoutAWaitShareLooks(t *testing.T) {
 	address := pgtest.Database(t)
 	proxy, through := proxied(t, address)
@@ -274,14 +273,14 @@ func TestTheLookoutsConnectionIsThereWhileSomebodyAsks(t *testing.T) {
 	until(t, "it is closed", func() bool { return len(proxy.Standing()) == listenerAndPoller })
 }
 
-// A wait ends with its own context, not with the look that is under way.
+// A wait ends when its context ends, even if a look is still under way.
 func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 	address := pgtest.Database(t)
 	proxy, through := proxied(t, address)
 	e := fleet(t, through, 1, nil)[0]
 	stranger(t, pgtest.Connect(t, address), "silent", "1 hour", nil)
 	ended := func() (inTime bool) {
-		e.report(t, 1) // the connection stands
+		e.report(t, 1) // makes the connection
 		looks, failed := e.looks(), e.failedLooks()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -301,14 +300,14 @@ func TestAWaitEndsWithItsContextThoughALookHangs(t *testing.T) {
 		return inTime
 	}
 	inTime := false
-	for range 3 { // a machine may be slow once
+	for range 3 { // because the machine may be slow once
 		inTime = inTime || ended()
 	}
 	if !inTime {
 		t.Error("it waited for the look that hung")
 	}
 
-	// There is always one report, if only to say that nobody knows.
+	// There is always a report, even if it is that the state is unknown.
 	proxy.Stall()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -355,7 +354,7 @@ func TestNobodyIsLeftWaitingWhenTheEngineStops(t *testing.T) {
 	})
 }
 
-// How long changes took, not how old the last one is when somebody asks.
+// The metric is how long a commit took, not how old it was when somebody asked.
 func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 	url := pgtest.Database(t)
 	engines := fleet(t, url, 2, nil)
@@ -366,7 +365,7 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 		await(t, e, 0, patience)
 	}
 	if n := samples(t, e.lookout.counts.convergence); n != 0 {
-		t.Errorf("%d commits were measured by who asked about an old one", n)
+		t.Errorf("%d commits were measured by a request about an old one", n)
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -393,7 +392,7 @@ func TestTheConvergenceOfACommitIsMeasuredOnce(t *testing.T) {
 		}
 	}
 
-	// A commit that a report saw on its way is measured too, though a look failed.
+	// A commit that a look saw on its way is measured too, even if another look failed.
 	stranger(t, conn, "slow", "1 hour", nil)
 	pgtest.Exec(t, conn, flip)
 	pgtest.Exec(t, conn, `ALTER VIEW settings_fleet RENAME TO elsewhere`)

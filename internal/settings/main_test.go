@@ -24,12 +24,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// patience is how long a test waits for what must come. It is no measure of
-// speed: machines are shared.
+// patience is how long a test waits for an event that must come. It does not measure
+// speed, because machines are shared.
 const patience = 30 * time.Second
 
-// never is a TTL after which no test is still running: what it sees, the
-// listener brought.
+// never is a TTL that outlasts every test, so that only the listener brings changes.
 const never = time.Hour
 
 // newEngine makes an engine on a database; edit may change its config.
@@ -118,7 +117,7 @@ func start(t *testing.T, e *Engine) (stop func()) {
 	return stop
 }
 
-// liveEngine is one that has settled.
+// liveEngine starts an engine and lets it settle.
 func liveEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observer.ObservedLogs) {
 	t.Helper()
 	e, logs := newEngine(t, url, edit)
@@ -127,8 +126,8 @@ func liveEngine(t *testing.T, url string, edit func(*Config)) (*Engine, *observe
 	return e, logs
 }
 
-// settle waits until the listener is live and the first poll is over, which
-// would otherwise find what a test hides from the listener.
+// settle waits until the listener is live and the first poll is over. Otherwise that
+// poll could find a change that a test hides from the listener.
 func settle(t *testing.T, e *Engine) {
 	t.Helper()
 	until(t, "the listener is live", e.listener.hears)
@@ -161,7 +160,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// headRevision is the database's own.
+// headRevision is the revision of the database's head.
 func headRevision(t *testing.T, conn *pgx.Conn) (r settings.Revision) {
 	t.Helper()
 	if err := conn.QueryRow(t.Context(), `SELECT revision FROM settings_head`).Scan(&r); err != nil {
@@ -170,10 +169,10 @@ func headRevision(t *testing.T, conn *pgx.Conn) (r settings.Revision) {
 	return r
 }
 
-// dedicated is for servers that a test kills.
+// dedicated configures servers that a test may kill.
 var dedicated = pgserver.Config{}
 
-// migrated brings a database that is not cloned from the template up to date.
+// migrated migrates a database that was not cloned from the template.
 func migrated(t *testing.T, url string) string {
 	t.Helper()
 	if err := migrations.Up(t.Context(), url, zap.NewNop()); err != nil {

@@ -14,15 +14,14 @@ import (
 	"platform-settings/settings"
 )
 
-// viaJSON reads a payload as though it could not be scanned.
+// viaJSON reads a payload with encoding/json, because the scanner rejects the blank.
 func viaJSON(payload string) (*notification, error) { return parseNotification(" " + payload) }
 
 var commitsEqual = cmp.Options{
 	cmp.AllowUnexported(notification{}, settings.Value{}), cmpopts.EquateEmpty(),
 }
 
-// What the database sends is read by the short way wherever that can be, and
-// holds the same by the long one.
+// The scanner reads all payloads that it should, and gives the same as encoding/json.
 func TestTheShortWayThroughAPayloadIsTakenAndLeadsToTheSame(t *testing.T) {
 	url := pgtest.Database(t)
 	conn := pgtest.Connect(t, url)
@@ -74,7 +73,7 @@ func TestTheShortWayThroughAPayloadIsTakenAndLeadsToTheSame(t *testing.T) {
 	}
 }
 
-// No payload is read one way by the short way and another way by the long one.
+// If the scanner reads a payload, encoding/json reads the same from it.
 func FuzzTheShortWayThroughAPayload(f *testing.F) {
 	f.Add(`{"revision" : 7, "at" : "2026-01-31T08:00:00.123456+00:00", "changes" : [{"key" : "a", "kind" : "int", "value" : 5, "description" : "", "public" : false, "updated_at" : "2026-01-31T08:00:00+00:00", "updated_by" : "ada", "digest" : -1}, {"key" : "b", "deleted" : true}], "wait" : true}`)
 	f.Add(`{"revision" : 7, "at" : "2026-01-31T08:00:00.123456+00:00", "changes" : [{"key" : "a", "kind" : "text", "value" : "x", "description" : "", "public" : true, "updated_at" : "2026-01-31T08:00:00+00:00", "updated_by" : "ada", "digest" : 3}]}`)

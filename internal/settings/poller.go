@@ -14,18 +14,17 @@ import (
 	"platform-settings/settings"
 )
 
-// lookPause is the least time between two looks, however often somebody asks: a
-// flood of notifications that cannot be read must not become a flood of reads.
+// lookPause is the shortest time between two looks, no matter how many are asked for: a
+// flood of unreadable notifications must not become a flood of reads.
 const lookPause = 50 * time.Millisecond
 
-// suspicion is how long a listener may take to announce a commit that a poll has
-// found: a notification that is merely on its way arrives within it.
+// suspicion is how long a listener may take to announce a commit that a poll has found.
+// A notification that is merely on its way arrives sooner.
 const suspicion = time.Second
 
-// poller looks at the database once a TTL, and whenever it is asked to. It is the
-// fallback for everything that the listener can miss. In between it sends the
-// acknowledgements that are due. Its connection is its own: writers that wait for
-// a lock must not keep it from looking.
+// poller looks at the database once a TTL, and whenever it is asked to. It finds
+// everything that the listener can miss. Between looks it sends acknowledgements. It has
+// its own connection, so that writers waiting for a lock do not keep it from looking.
 type poller struct {
 	keeper   *settings.Keeper
 	log      *zap.Logger
@@ -36,22 +35,21 @@ type poller struct {
 	looks    level     // asks for a look that begins after it was raised
 	counts   pollerCounts
 
-	database *atomic.Pointer[string] // that it leads to; see head. nil: not known
+	database *atomic.Pointer[string] // the one that the link leads to; see head. nil: not known
 	working  atomic.Bool             // the last look succeeded
 
-	// The rest is run's own.
+	// The rest is used by run only.
 
 	link
-	leaving  bool // the register is not to be joined again
+	leaving  bool // do not join the register again
 	lookedAt time.Time
-	compared bool // the snapshot was compared with the database that the link leads to now
-	found    head // when the snapshot was last found to be the same
+	compared bool // the snapshot has been compared with the database on the current connection
+	found    head // the last head that equalled the snapshot
 
-	// A commit that a poll found and the listener has yet to announce, and since
-	// when; 0 for none.
-	unheard      settings.Revision
-	unheardSince time.Time
-	unheardCount int64 // of notifications by then
+	// A commit that a poll has found, and that the listener has yet to announce.
+	unheard      settings.Revision // 0: none
+	unheardSince time.Time         // since when the listener has announced nothing at all
+	unheardCount int64             // how many notifications it had announced then
 }
 
 type pollerCounts struct {
@@ -66,7 +64,8 @@ func countPoller(f promauto.Factory, reads prometheus.Counter) pollerCounts {
 	return pollerCounts{ok: polls.WithLabelValues("ok"), failed: polls.WithLabelValues("failed"), reads: reads}
 }
 
-// connectTo makes the link, on which the pod joins the register before it reads.
+// connectTo prepares the link. On each new connection the pod joins the register before
+// it reads.
 func (p *poller) connectTo(config *pgx.ConnConfig) {
 	p.link = link{config: config, connected: func(ctx context.Context, conn *pgx.Conn) error {
 		p.compared = false
@@ -77,7 +76,7 @@ func (p *poller) connectTo(config *pgx.ConnConfig) {
 	}}
 }
 
-// run polls until ctx ends; the first time at once.
+// run polls at once, and then again and again until ctx ends.
 func (p *poller) run(ctx context.Context) {
 	backoff, apart := firstBackoff, true
 	for {
@@ -101,7 +100,7 @@ func (p *poller) run(ctx context.Context) {
 		} else {
 			p.counts.ok.Inc()
 			p.keeper.Problem("poll", "", nil)
-			if apart { // once: pods that began together are to poll apart
+			if apart { // once, so that pods that began together do not poll together
 				wait = rand.N(wait)
 			}
 			backoff, apart = firstBackoff, false
@@ -116,8 +115,8 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// idle acknowledges what is put in force, until it is time to look again or
-// somebody asks for a look.
+// idle sends acknowledgements until it is time to look again, or somebody asks for a
+// look.
 func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 	for {
 		asked, ripe := p.looks, (<-chan time.Time)(nil)
@@ -133,7 +132,7 @@ func (p *poller) idle(ctx context.Context, look <-chan time.Time) {
 		case <-p.acks.due():
 			p.acks.begin(p.keeper.Current().Revision())
 			if p.up() && p.compared && p.acknowledge(ctx) != nil {
-				return // the connection broke: look at once, on a new one
+				return // the connection broke, so look at once on a new one
 			}
 		case <-ctx.Done():
 			return
@@ -151,7 +150,7 @@ func (p *poller) acknowledge(ctx context.Context) error {
 	})
 }
 
-// state is how changes arrive, in a word for people.
+// state says in a word how changes arrive, for people.
 func (p *poller) state() string {
 	switch {
 	case p.listener.hears():
@@ -162,9 +161,9 @@ func (p *poller) state() string {
 	return "connecting"
 }
 
-// end leaves the fleet and closes the connection, once nothing runs any more.
+// end leaves the fleet and closes the connection. Call it when nothing runs any more.
 func (p *poller) end() {
-	if p.register != nil && p.database.Load() != nil { // else it never joined
+	if p.register != nil && p.database.Load() != nil { // otherwise the pod never joined
 		ctx, cancel := context.WithTimeout(context.Background(), 2*answerTimeout)
 		defer cancel()
 		p.leaving = true
@@ -202,8 +201,7 @@ func (p *poller) poll(ctx context.Context) error {
 	return p.read(ctx)
 }
 
-// readHead reads the head. If the version is unchanged since the head was last
-// found to be the snapshot's, that one still holds.
+// readHead reads the head. If the version is unchanged, the last head still holds.
 func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base settings.Base) (head, error) {
 	if !p.compared {
 		return readHead(ctx, conn, base)
@@ -217,10 +215,10 @@ func (p *poller) readHead(ctx context.Context, conn *pgx.Conn, base settings.Bas
 		h.Base = base
 		return h, nil
 	}
-	return readHead(ctx, conn, base) // also for a pod that cannot check in
+	return readHead(ctx, conn, base) // even if the pod cannot check in
 }
 
-// checkIn does that, if the pod takes part in the fleet, and reads the version.
+// checkIn reads the version, and checks in if the pod is a member of the fleet.
 func (p *poller) checkIn(ctx context.Context, conn *pgx.Conn) (version string, err error) {
 	if p.register == nil {
 		return readVersion(ctx, conn)
@@ -240,8 +238,8 @@ func (p *poller) reportTriggers(h head) {
 	p.keeper.Problem("triggers", text, nil)
 }
 
-// checkListener restarts a listener that listens to the wrong thing, and begins to
-// suspect one that has not announced what the poll has found.
+// checkListener restarts a listener on the wrong channel or database. It begins to
+// suspect one that has not announced the commit that this poll has found.
 func (p *poller) checkListener(h head) {
 	if !p.listener.hears() {
 		return
@@ -255,9 +253,9 @@ func (p *poller) checkListener(h head) {
 	}
 }
 
-// checkHearing restarts a listener that has not announced what a poll found, and
-// nothing else either: one that is behind, as in a flood of notifications, would be
-// further behind on a new connection.
+// checkHearing restarts a listener that has announced neither what a poll found, nor
+// anything else since. If it still announces older commits, it is merely behind, as in a
+// flood; on a new connection it would be further behind.
 func (p *poller) checkHearing() {
 	switch {
 	case p.unheard == 0:
@@ -275,8 +273,8 @@ func (p *poller) checkHearing() {
 	p.unheard = 0
 }
 
-// read reads the whole table and has the keeper adopt it. If the database went
-// back, the listener may still be connected to the one from before.
+// read reads the whole table and has the keeper adopt it. If the database went back, it
+// restarts the listener, which may still be connected to the old server.
 func (p *poller) read(ctx context.Context) error {
 	var r *settings.Reading
 	err := p.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
@@ -287,7 +285,7 @@ func (p *poller) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.working.Store(true) // first: whoever sees what the poll brought must not still see that it fails
+	p.working.Store(true) // first, so that nobody sees the new snapshot together with the old failure
 	switch p.keeper.Adopt(r) {
 	case settings.WentBack:
 		p.listener.restart(errWentBack)

@@ -17,7 +17,8 @@ import (
 	"platform-settings/settings"
 )
 
-// A network may forget a connection that stands and let new ones through.
+// Guarantee 7: a network may drop an existing connection silently and let new ones
+// through.
 func TestThePollReplacesAConnectionThatWentDark(t *testing.T) {
 	url := pgtest.Database(t)
 	var dark sync.Map // each connection's *atomic.Bool
@@ -52,7 +53,7 @@ func TestThePollReplacesAConnectionThatWentDark(t *testing.T) {
 	}
 }
 
-// A connection that broke while it was idle is no fault worth a word.
+// A connection that broke while it was idle is replaced without a log line.
 func TestThePollSaysNothingOfAConnectionThatItCouldReplace(t *testing.T) {
 	url := pgtest.Database(t)
 	e, logs := newEngine(t, url, func(c *Config) { c.Listen, c.TTL = nil, MinTTL })
@@ -96,8 +97,8 @@ func TestWritersThatWaitForALockDoNotKeepThePollFromLooking(t *testing.T) {
 	}
 }
 
-// A question that was overtaken by a commit confirms what both hold, and is no
-// reason to read the table.
+// If a commit overtakes a poll's answer, the answer still confirms the snapshot, and the
+// table is not read.
 func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 	url := pgtest.Database(t)
 	slow := &overtaken{asked: make(chan struct{}), release: make(chan struct{})}
@@ -135,7 +136,7 @@ func TestAPollOvertakenByACommitConfirmsTheSnapshot(t *testing.T) {
 	}
 }
 
-// What costs the database most is asked for only where something was touched.
+// The most expensive question, the content's digest, is asked only after a change.
 func TestAnIdlePollDoesNotCompareTheContent(t *testing.T) {
 	for name, pod := range map[string]string{"in the fleet": "pod", "on its own": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +180,7 @@ func TestAnIdlePollDoesNotCompareTheContent(t *testing.T) {
 	}
 }
 
-// counting counts the questions for the whole table's digest.
+// counting counts the questions for the content's digest.
 type counting struct {
 	net.Conn
 	n *atomic.Int64
@@ -190,7 +191,7 @@ func (c *counting) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// overtaken holds one poll's question back.
+// overtaken holds back one poll's question.
 type overtaken struct {
 	net.Conn
 	armed          atomic.Bool

@@ -8,15 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-var errPooler = errors.New("a pooler in transaction mode is between, which takes LISTEN and delivers nothing")
+var errPooler = errors.New("the connection goes through a pooler in transaction mode, which accepts LISTEN but delivers nothing")
 
-// checkPooler finds out whether conn goes through a pooler that hands each
-// transaction to whichever server session is free: there LISTEN is lost.
+// checkPooler returns errPooler if conn goes through a pooler that gives each
+// transaction to any free session of the server. LISTEN has no effect there.
 //
-// A pooler gives itself away by a process id that is not the server's. That
-// alone may be one in session mode, which is fine. So a second client asks in
-// turn with the first: if ever both run in one server session, or the first in
-// two, sessions are shared. Others use the pooler too, so once may not do.
+// A pooler announces another process id than the server's own. A pooler in session mode
+// does that too, and is fine. So a second connection asks in turn with the first. If
+// both ever run in the same session of the server, or the first one in two, the pooler
+// shares sessions. It asks several times, because other clients use the pooler too.
 func checkPooler(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig) error {
 	pid, err := backend(ctx, conn)
 	if err != nil || pid == conn.PgConn().PID() {
@@ -44,7 +44,7 @@ func checkPooler(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig) er
 }
 
 func backend(ctx context.Context, conn *pgx.Conn) (pid uint32, err error) {
-	// In one go: through such a pooler a prepared statement may be gone.
+	// Without a prepared statement, which another session would not know.
 	err = conn.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeExec).Scan(&pid)
 	if err != nil {
 		return 0, fmt.Errorf("look for a pooler: %w", err)

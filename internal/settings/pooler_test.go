@@ -10,8 +10,8 @@ import (
 	"platform-settings/settings"
 )
 
-// LISTEN through a pooler in transaction mode is accepted and delivers nothing:
-// it is recognised when connecting, said aloud, and the poll goes on.
+// Guarantee 11: a pooler in transaction mode accepts LISTEN and delivers nothing. The
+// pod recognises it when it connects, reports it, and goes on polling.
 func TestAPoolerInTransactionModeIsRecognised(t *testing.T) {
 	url := pgtest.Database(t)
 	through := pgtest.PgBouncer(t, url, "transaction")

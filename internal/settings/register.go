@@ -16,15 +16,15 @@ import (
 	"platform-settings/settings"
 )
 
-// register is this pod's own row in the fleet's register: what it says of itself,
-// so that others can report which pods have a commit in force. Nothing waits for
-// it, and its failure degrades the report, not the pod. A nil register takes no
-// part.
+// register is this pod's own row in the fleet's register. It says what the pod has in
+// force, so that every pod can report on the whole fleet. If it fails, reports are
+// incomplete, but the pod serves as before. A nil register is for a pod that is not a
+// member.
 type register struct {
 	keeper       *settings.Keeper
 	log          *zap.Logger
 	name, build  string
-	instance     string // of the process, a UUID
+	instance     string // identifies the process; a UUID
 	started      time.Time
 	ttl          time.Duration
 	maxStaleness *time.Duration
@@ -37,7 +37,7 @@ type register struct {
 // fleetSize is the fleet in numbers, as this pod's last poll found it.
 type fleetSize struct {
 	current, behind, lost int64
-	slowest               time.Duration // the age of the oldest commit that a pod lacks, lost pods apart
+	slowest               time.Duration // the age of the oldest commit that a pod lacks; lost pods do not count
 }
 
 // newRegister is nil for a pod without a name.
@@ -70,19 +70,19 @@ func (r *register) register(f promauto.Factory) {
 	} {
 		f.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "settings_fleet_pods", ConstLabels: prometheus.Labels{"state": string(state)},
-			Help: "Pods in the fleet's register as of this pod's last poll, by state; all 0 if that is not known.",
+			Help: "Pods in the fleet's register as of this pod's last poll, by state; all 0 if unknown.",
 		}, func() float64 { return float64(count(size())) })
 	}
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "settings_fleet_slowest_seconds",
-		Help: "The age of the oldest commit that some pod lacks, lost ones apart, as of this pod's last poll.",
+		Help: "The age of the oldest commit that some pod lacks as of this pod's last poll; lost pods do not count.",
 	}, func() float64 { return size().slowest.Seconds() })
 	r.forgotten = f.NewCounter(prometheus.CounterOpts{
 		Name: "settings_fleet_dropped_total", Help: "Lost pods that this pod dropped from the fleet's register.",
 	})
 }
 
-// pods is how many the last check-in counted, this one at least.
+// pods is how many pods the last check-in counted without the lost ones; at least 1.
 func (r *register) pods() int64 {
 	if r == nil {
 		return 1
@@ -93,10 +93,10 @@ func (r *register) pods() int64 {
 	return 1
 }
 
-// join puts the pod into the register, before it reads on a new connection:
-// whoever commits later will find it there. What it has in force counts as
-// unknown until it has compared itself with this server. Only a broken
-// connection is an error.
+// join puts the pod into the register, before it reads on a new connection, so that
+// later commits wait for it too. What it has in force counts as unknown until it has
+// compared its snapshot with this server. It returns an error only if the connection
+// broke.
 func (r *register) join(ctx context.Context, conn *pgx.Conn) error {
 	if r == nil {
 		return nil
@@ -106,8 +106,8 @@ func (r *register) join(ctx context.Context, conn *pgx.Conn) error {
 	return r.report("join", conn, err)
 }
 
-// acknowledge says what is in force. If somebody has emptied the register, the
-// pod joins again, and its next acknowledgement counts: joined is false.
+// acknowledge reports what is in force. If the pod is no longer in the register, it
+// joins again and returns false; only its next acknowledgement counts.
 func (r *register) acknowledge(ctx context.Context, conn *pgx.Conn, listener string) (joined bool, err error) {
 	s := r.keeper.Current()
 	err = conn.QueryRow(ctx, `SELECT public.settings_acknowledge($1, $2, $3, $4)`,
@@ -118,8 +118,8 @@ func (r *register) acknowledge(ctx context.Context, conn *pgx.Conn, listener str
 	return true, r.report("acknowledge", conn, err)
 }
 
-// checkIn acknowledges, keeps the register and counts the fleet, in the same
-// query that reads the head's version.
+// checkIn acknowledges, drops pods that were silent for too long, counts the fleet, and
+// reads the head's version, all in one query.
 func (r *register) checkIn(ctx context.Context, conn *pgx.Conn, listener string) (version string, joined bool, err error) {
 	var fleet fleetSize
 	var slowest *time.Duration
@@ -151,8 +151,8 @@ func (r *register) leave(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// report makes a problem of what the server refused; what remains an error is a
-// connection that broke.
+// report turns a refusal by the server into a problem. It returns an error only if the
+// connection broke.
 func (r *register) report(step string, conn *pgx.Conn, err error) error {
 	switch {
 	case err == nil:
@@ -167,8 +167,8 @@ func (r *register) report(step string, conn *pgx.Conn, err error) error {
 	return nil
 }
 
-// trouble is why no report of this pod can be complete; nil if nothing is wrong
-// with its own row, as far as it knows.
+// trouble says why no report can be complete: this pod cannot write its own row. It is
+// nil if nothing is known to be wrong.
 func (r *register) trouble() error {
 	if r == nil || r.failing.Load() {
 		return errors.New("this pod cannot report itself")

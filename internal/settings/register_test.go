@@ -14,8 +14,8 @@ import (
 	"platform-settings/settings"
 )
 
-// A pod is in the register before it reads for the first time, on whichever of
-// its connections: no commit can fall between.
+// Guarantee 10: a pod is in the register before it first reads, on each of its
+// connections. Otherwise a commit in between would not wait for it.
 func TestAPodJoinsBeforeItReads(t *testing.T) {
 	nowhere, err := PoolConfig("postgres://127.0.0.1:1/none", t.Name())
 	if err != nil {
@@ -84,7 +84,7 @@ func TestAPodThatStopsLeavesTheFleet(t *testing.T) {
 	}
 }
 
-// Also where the stop comes while a poll is under way, which ends its connection.
+// Stopping during a poll ends the poll's connection. The pod still leaves.
 func TestAPodThatStopsDuringAPollLeavesTheFleet(t *testing.T) {
 	url := pgtest.Database(t)
 	first := fleet(t, url, 1, nil)[0]
@@ -105,7 +105,7 @@ func TestAPodThatStopsDuringAPollLeavesTheFleet(t *testing.T) {
 	}
 }
 
-// Whoever empties the register loses nobody: each pod joins again with its next word.
+// If somebody empties the register, each pod joins again with its next acknowledgement.
 func TestAnEmptiedRegisterFillsAgain(t *testing.T) {
 	url := pgtest.Database(t)
 	engines := fleet(t, url, 2, nil)
@@ -119,8 +119,8 @@ func TestAnEmptiedRegisterFillsAgain(t *testing.T) {
 	})
 }
 
-// What the server forgot in a crash, it knows again from those who come back,
-// and who does not come back is named.
+// Guarantee 10: after a crash of the server, pods that come back report their revisions
+// again, and a pod that does not come back is named.
 func TestAfterACrashTheFleetIsKnownAgain(t *testing.T) {
 	server := pgtest.Dedicated(t, dedicated)
 	url := migrated(t, server.URL("postgres"))
@@ -144,8 +144,8 @@ func TestAfterACrashTheFleetIsKnownAgain(t *testing.T) {
 	until(t, "the same, of the next commit", known(2))
 }
 
-// A pod that reconnects may have reached another server, whose revisions are not
-// the ones that it knows: it counts as behind until it has compared.
+// Guarantee 10: a pod that reconnects may have reached another server, with other
+// commits under the same revisions. It counts as behind until it has compared them.
 func TestARevisionOfAnotherServerCountsForNothing(t *testing.T) {
 	url := pgtest.Database(t)
 	e := fleet(t, url, 1, nil)[0]

@@ -11,8 +11,8 @@ import (
 	"platform-settings/settings"
 )
 
-// The least-privilege role of docs/operations.md can do all that a pod does, and
-// no more.
+// The least-privilege role in docs/operations.md can do everything that a pod does, and
+// nothing more.
 func TestTheServicesRoleNeedsNoMoreThanItsFewRights(t *testing.T) {
 	url := pgtest.Database(t)
 	admin := pgtest.Connect(t, url)

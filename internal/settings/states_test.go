@@ -17,7 +17,8 @@ import (
 	"platform-settings/settings"
 )
 
-// Each state has words of its own, is said once, and passes by itself.
+// Guarantee 11: each state has its own words, is logged once, and ends by itself.
+// Guarantee 12: meanwhile the pod keeps what it has in force, here a closed gate.
 func TestEachWayToLoseTheDatabaseIsAClearState(t *testing.T) {
 	address := pgtest.Database(t)
 	admin := pgtest.Connect(t, address)
@@ -25,6 +26,8 @@ func TestEachWayToLoseTheDatabaseIsAClearState(t *testing.T) {
 	role := pgtest.Role(t, address, "service")
 	name := strings.Split(strings.TrimPrefix(role, "postgres://"), "@")[0]
 	e, logs := liveEngine(t, role, func(c *Config) { c.TTL = MinTTL })
+	pgtest.Exec(t, admin, flip)
+	awaitSnapshot(t, e, "maintenance is on", func(s *settings.Snapshot) bool { return s.Maintenance().Enabled })
 	kick := func() {
 		pgtest.Exec(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, name)
 	}
@@ -38,14 +41,16 @@ func TestEachWayToLoseTheDatabaseIsAClearState(t *testing.T) {
 		pgtest.Exec(t, admin, state.breaks)
 		kick()
 		says(t, e, logs, state.words, said)
+		if !e.Maintenance().ActiveNow() {
+			t.Errorf("%s: the gate is open", state.words)
+		}
 		pgtest.Exec(t, admin, state.mends)
 		recovers(t, e, state.words)
 	}
 }
 
-// says waits until the engine names its state, and then until it has tried five
-// times more; that must not fill the log. A topic may pass through "the
-// connection broke" first.
+// says waits until the engine reports a state, and then for five more attempts, which
+// must not fill the log. A topic may first report that the connection broke.
 func says(t *testing.T, e *Engine, logs *observer.ObservedLogs, words string, before int) {
 	t.Helper()
 	until(t, "it says: "+words, func() bool { return strings.Contains(strings.Join(e.Status().Problems, " "), words) })
@@ -63,6 +68,7 @@ func recovers(t *testing.T, e *Engine, from string) {
 	})
 }
 
+// Guarantee 11.
 func TestADroppedDatabaseIsAClearState(t *testing.T) {
 	address := pgtest.Database(t)
 	e, logs := liveEngine(t, address, func(c *Config) { c.TTL = MinTTL })
@@ -84,6 +90,7 @@ func TestADroppedDatabaseIsAClearState(t *testing.T) {
 	}
 }
 
+// Guarantee 11.
 func TestAnExpiredPasswordIsAClearState(t *testing.T) {
 	address := pgtest.Database(t)
 	sockets := pgtest.Server(t).SocketDir() // TCP asks for no password
@@ -115,6 +122,7 @@ func TestAnExpiredPasswordIsAClearState(t *testing.T) {
 	recovers(t, e, "an expired password")
 }
 
+// Guarantee 11, and Guarantee 12: a standby may lag, so its rows are not believed.
 func TestAStandbyIsAClearStateAndItsPromotionAnAnswer(t *testing.T) {
 	primary := pgtest.Dedicated(t, dedicated)
 	migrated(t, primary.URL("postgres"))

@@ -14,7 +14,7 @@ import (
 	"platform-settings/settings"
 )
 
-// With MAX_STALENESS a pod knows when it cannot know.
+// Guarantee 11: with MAX_STALENESS, a pod that is cut off reports that it is stale.
 func TestAPodCutOffFromItsDatabaseBecomesStaleAndRecovers(t *testing.T) {
 	server := pgtest.Dedicated(t, dedicated)
 	url := migrated(t, server.URL("postgres"))
@@ -38,7 +38,7 @@ func TestAPodCutOffFromItsDatabaseBecomesStaleAndRecovers(t *testing.T) {
 	}
 }
 
-// Traffic alone confirms nothing: a notification may have waited in a buffer.
+// Guarantee 10: a notification confirms nothing, because it may have waited in a buffer.
 func TestCommitsDoNotConfirmASnapshot(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -51,6 +51,7 @@ func TestCommitsDoNotConfirmASnapshot(t *testing.T) {
 	}
 }
 
+// Guarantee 11.
 func TestTriggersThatAreOffAreReported(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, func(c *Config) { c.TTL = MinTTL })

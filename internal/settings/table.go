@@ -10,15 +10,15 @@ import (
 	"platform-settings/settings"
 )
 
-// settingColumns are what scanSetting scans, of a row s of the table.
+// settingColumns are the columns of a settingRow, for a row s of the table.
 const settingColumns = `
 	s.key, s.value_bool, s.value_int, s.value_float, s.value_text, s.value_time, s.value_json::text,
 	s.description, s.public, s.updated_at, s.updated_by, hash_record_extended(s, 0),
 	coalesce((SELECT max(ch.revision) FROM public.settings_changes ch WHERE ch.key = s.key), 0)`
 
 // readTable reads the whole table in one statement, and so as of one commit
-// (PostgreSQL manual, 13.2.1). LIMIT tells the planner that the head is one row;
-// else it guesses hundreds, and JIT-compiles the query for 70 ms.
+// (PostgreSQL manual, 13.2.1 Read Committed). LIMIT tells the planner that the head is
+// one row. Otherwise it expects hundreds, and spends 70 ms on compiling the query (JIT).
 func readTable(ctx context.Context, conn *pgx.Conn, base settings.Base) (*settings.Reading, error) {
 	r := &settings.Reading{Head: settings.Head{Base: base}}
 	var at, baseAt *time.Time
@@ -56,8 +56,7 @@ func readTable(ctx context.Context, conn *pgx.Conn, base settings.Base) (*settin
 	return r, nil
 }
 
-// settingRow is where a row of the table is scanned to; everything may be null,
-// for an empty table.
+// settingRow receives a row of the table. If the table is empty, everything is null.
 type settingRow struct {
 	key, description, updatedBy *string
 	boolean, public             *bool

@@ -14,17 +14,16 @@ import (
 	"platform-settings/settings"
 )
 
-// Timeouts of a write: for all of it up to COMMIT, for another transaction's
-// row lock, and then until this pod has it in force.
+// Limits of a write.
 const (
-	writeTimeout   = 8 * time.Second
-	rowLockTimeout = "3s"
-	inForceTimeout = 5 * time.Second
+	writeTimeout   = 8 * time.Second // for all attempts, up to COMMIT's answer
+	rowLockTimeout = "3s"            // for another transaction's lock
+	inForceTimeout = 5 * time.Second // from then until the commit is in force on this pod
 	writeAttempts  = 3
 )
 
-// notNumbered marks a row that the transaction changed, until COMMIT has
-// numbered it.
+// notNumbered marks a row that the transaction has changed. COMMIT gives it its
+// revision.
 const notNumbered settings.Revision = -1
 
 // edit is one row to insert, update, or (next is nil) delete.
@@ -34,10 +33,10 @@ type edit struct {
 	exists bool
 }
 
-// transact is every write: one transaction that locks the keys in order, has
-// decide look at them under the lock, and makes its edits; then it waits until
-// the commit is in force on this pod. It returns the commit's revision and the
-// keys as they stand after it.
+// transact makes every write. In one transaction it locks the rows of the keys, in
+// order, lets decide look at them, and makes the edits that decide returns. Then it
+// waits until the commit is in force on this pod. It returns the commit's revision, and
+// the settings with these keys after it.
 func (w *writer) transact(ctx context.Context, by settings.Author, keys []string,
 	decide func(current map[string]*settings.Setting) ([]edit, error),
 ) (settings.Revision, map[string]*settings.Setting, error) {
@@ -48,7 +47,7 @@ func (w *writer) transact(ctx context.Context, by settings.Author, keys []string
 		return 0, nil, &settings.InvalidError{Field: "reason", Why: "must be UTF-8 without U+0000"}
 	}
 
-	// The caller may go away; a COMMIT that is under way is worth its answer.
+	// If the caller goes away during COMMIT, the outcome must still be known.
 	ctx = context.WithoutCancel(ctx)
 	writing, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -75,10 +74,10 @@ func (w *writer) transact(ctx context.Context, by settings.Author, keys []string
 	return revision, after, nil
 }
 
-// What is worth another attempt; nothing was changed.
+// After these errors nothing was changed, and another attempt may succeed.
 var (
-	// errAgain: another writer came between.
-	errAgain = fmt.Errorf("%w: it was changed by others all the while", settings.ErrLocked)
+	// errAgain: another writer interfered.
+	errAgain = fmt.Errorf("%w: other writers kept changing it", settings.ErrLocked)
 	// errBroken: the connection was lost before COMMIT.
 	errBroken = fmt.Errorf("%w: the connection was lost", settings.ErrUnavailable)
 )
@@ -92,28 +91,28 @@ func (w *writer) attempt(ctx context.Context, by settings.Author, keys []string,
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // after COMMIT it does nothing
 
-	stands, err := lock(ctx, tx, by, keys)
+	rows, err := lock(ctx, tx, by, keys)
 	if err != nil {
 		return 0, nil, writeError("lock", err)
 	}
-	edits, err := decide(stands)
+	edits, err := decide(rows)
 	if err != nil {
 		return 0, nil, err
 	}
-	before, xid, err := makeEdits(ctx, tx, edits, stands, w.unannounced(stands))
+	before, xid, err := makeEdits(ctx, tx, edits, rows, w.unannounced(rows))
 	if err != nil {
 		return 0, nil, writeError("change", err)
 	}
 	if err := tx.Commit(ctx); err != nil {
-		// Class 57 is the operator's intervention; it can come after the commit
-		// was made durable, as any lost connection can.
+		// An operator's intervention (class 57) can come after the commit has become
+		// durable, and a connection can be lost then too.
 		if c := code(err); c == "" || strings.HasPrefix(c, "57") {
 			return 0, nil, fmt.Errorf("%w: %w", settings.ErrOutcomeUnknown, err)
 		}
 		return 0, nil, writeError("commit", err)
 	}
 
-	// The revision is given inside COMMIT, so it can only be read after it.
+	// COMMIT itself assigns the revision, so it can only be read afterwards.
 	var revision settings.Revision
 	err = w.pool.QueryRow(ctx, `
 		SELECT coalesce((SELECT c.revision FROM public.settings_commits c WHERE c.revision > $1 AND c.xid = $2::text::xid8), h.revision)
@@ -121,22 +120,23 @@ func (w *writer) attempt(ctx context.Context, by settings.Author, keys []string,
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", settings.ErrOutcomeUnknown, err)
 	}
-	for _, s := range stands {
+	for _, s := range rows {
 		if s.Revision == notNumbered {
 			s.Revision = revision
 		}
 	}
-	return revision, stands, nil
+	return revision, rows, nil
 }
 
-// lock names the author, locks the rows in the keys' order, and reads them. The
-// read is a statement of its own: one that waits for a lock sees the history as
-// of before the wait (PostgreSQL manual, 13.2.1). It may also find what the first
-// did not: a row that was made anew, or moved to the key, by whoever was waited for.
+// lock names the author, locks the rows in the keys' order, and reads them. It reads
+// them in a statement of its own, because a statement that waits for a lock sees the
+// history as it was before the wait (PostgreSQL manual, 13.2.1 Read Committed). The
+// second statement may find a row that the first did not lock, if the transaction that
+// held the lock created it or changed its key. Then the write is tried again.
 func lock(ctx context.Context, tx pgx.Tx, by settings.Author, keys []string) (map[string]*settings.Setting, error) {
-	stands := map[string]*settings.Setting{}
-	// By itself: the timeout has to stand before the next statements are even
-	// parsed, which waits for whoever holds the table.
+	current := map[string]*settings.Setting{}
+	// Not in the batch: parsing the next statements already waits for a lock on the
+	// table, so lock_timeout has to be set before.
 	_, err := tx.Exec(ctx, `
 		SELECT set_config('settings.actor', $1, true), set_config('settings.reason', $2, true),
 		       set_config('settings.wait', $5, true), set_config('lock_timeout', $3, true),
@@ -166,22 +166,22 @@ func lock(ctx context.Context, tx pgx.Tx, by settings.Author, keys []string) (ma
 				if !locked[*row.key] {
 					return errAgain
 				}
-				stands[*row.key] = row.setting()
+				current[*row.key] = row.setting()
 			}
 			return rows.Err()
 		})
-	return stands, tx.SendBatch(ctx, batch).Close()
+	return current, tx.SendBatch(ctx, batch).Close()
 }
 
-// unannounced says whether the rows hold what this pod should have in force and
-// has not: they were changed while the triggers were off. Others may lack it too,
-// and an edit that changes nothing would tell nobody.
-func (w *writer) unannounced(stands map[string]*settings.Setting) bool {
+// unannounced says whether the rows differ from what this pod has in force, although it
+// has their revisions: they were changed while the triggers were off. Other pods may
+// lack those changes too, and a write that changes nothing would not announce them.
+func (w *writer) unannounced(rows map[string]*settings.Setting) bool {
 	now := w.keeper.Current()
 	if now.Source() != settings.SourceDatabase {
-		return false // it has digests of nothing
+		return false // its settings have no digests
 	}
-	for key, s := range stands {
+	for key, s := range rows {
 		if have := now.Lookup(key); s.Revision <= now.Revision() && (have == nil || have.Digest != s.Digest) {
 			return true
 		}
@@ -189,10 +189,10 @@ func (w *writer) unannounced(stands map[string]*settings.Setting) bool {
 	return false
 }
 
-// makeEdits makes the edits, and notes in stands what they lead to; where they are
-// to be announced, also those that change nothing are a commit. It returns
-// what finds the transaction's commit: a revision that is older, and its xid.
-func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*settings.Setting, announce bool) (before settings.Revision, xid string, err error) {
+// makeEdits makes the edits, and updates rows accordingly. With announce, edits that
+// change nothing make a commit too. It returns an older revision and the transaction's
+// id, by which its commit can be found.
+func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, rows map[string]*settings.Setting, announce bool) (before settings.Revision, xid string, err error) {
 	batch := &pgx.Batch{}
 	if announce {
 		batch.Queue(`SET LOCAL settings.announce = on`)
@@ -200,28 +200,29 @@ func makeEdits(ctx context.Context, tx pgx.Tx, edits []edit, stands map[string]*
 	for _, ed := range edits {
 		if ed.next == nil {
 			batch.Queue(`DELETE FROM public.platform_settings WHERE key = $1`, ed.key)
-			delete(stands, ed.key)
+			delete(rows, ed.key)
 			continue
 		}
 		batch.Queue(writeStatement(ed), writeArguments(ed.next)...).QueryRow(func(row pgx.Row) error {
 			var r settingRow
 			err := row.Scan(r.columns()...)
-			if errors.Is(err, pgx.ErrNoRows) { // created or deleted by another since it was looked for
+			if errors.Is(err, pgx.ErrNoRows) { // another transaction created or deleted it after lock
 				return errAgain
 			}
 			if err != nil {
 				return err
 			}
-			s, old := r.setting(), stands[ed.key]
+			s, old := r.setting(), rows[ed.key]
 			if old == nil || old.Digest != s.Digest {
 				s.Revision = notNumbered
 			}
-			stands[ed.key] = s
+			rows[ed.key] = s
 			return nil
 		})
 	}
-	// The triggers cannot be turned off between this and COMMIT: that takes a lock
-	// which this transaction's own excludes.
+	// The triggers cannot be turned off between this and COMMIT, because ALTER TABLE
+	// needs a lock that conflicts with this transaction's (PostgreSQL manual, 13.3.1
+	// Table-Level Locks).
 	batch.Queue(`SELECT ` + firingColumn + `, h.revision, pg_current_xact_id()::text FROM public.settings_head h`).
 		QueryRow(func(row pgx.Row) error {
 			var firing bool

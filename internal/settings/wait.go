@@ -6,28 +6,28 @@ import (
 	"platform-settings/settings"
 )
 
-// wait is one caller who waits for a report. Its lookout ends it; until then the
-// fields are under the lookout's lock.
+// wait is one caller's wait for a report. The lookout ends it. Until then, the lookout's
+// lock guards its fields.
 type wait struct {
 	revision settings.Revision // 0: the last one
-	written  bool              // a write on this pod has returned the revision just now
-	hurried  bool              // the next report is the last
+	written  bool              // a write on this pod has just returned the revision
+	hurried  bool              // the next look ends it
 
 	began time.Time
-	after int64 // how many looks had begun before it, none of which it believes
+	after int64 // how many looks had begun before it; it believes none of those
 
-	last       *look           // the last one that it believes; nil: none yet
-	writtenOff map[string]bool // the pods that were lost when it began; nil: not known yet
-	asked      bool            // the database has been asked when the revision was committed
-	committed  time.Time       // when that was; zero: not known
-	heldUp     bool            // by a pod, at some look
+	last       *look           // the last look that it believes; nil: none yet
+	writtenOff map[string]bool // instances that were lost when it began; nil: not known yet
+	asked      bool            // committed has been asked for
+	committed  time.Time       // when the revision was committed; zero: not known
+	heldUp     bool            // at some look, a pod did not have the revision
 	over       chan struct{}   // closed when last is final
 }
 
-// wants says whether the next look is to tell when the revision was committed.
+// wants says whether the next look should ask when the revision was committed.
 func (w *wait) wants() bool { return !w.asked && w.revision != 0 && !w.hurried }
 
-// see takes a look in and says whether it ends the wait.
+// see takes a look, and says whether it ends the wait.
 func (w *wait) see(found *look) (over bool) {
 	if w.wants() && !found.at.IsZero() {
 		w.asked, w.committed = true, found.times[w.revision]
@@ -48,10 +48,11 @@ func (w *wait) see(found *look) (over bool) {
 	return w.hurried
 }
 
-// took is how long the revision took from COMMIT until the last look, at which the
-// fleet had it; false if the wait does not tell. A wait that nothing held up began
-// too late to tell, unless it is that of the write itself, and that has not merely
-// found an older commit to be what it wants.
+// took is how long the revision took from COMMIT until the look at which the whole fleet
+// had it. It is false if the wait cannot say. If no look found a pod without the
+// revision, the wait may have begun long after the fleet had it. Only the wait of the
+// write itself can say then, unless the write changed nothing and returned an old
+// revision.
 func (w *wait) took() (time.Duration, bool) {
 	if w.committed.IsZero() || w.last.err != nil || w.last.lacks(w.revision) || w.last.holdUp(w.revision, nil) {
 		return 0, false

@@ -12,7 +12,7 @@ import (
 	"platform-settings/settings"
 )
 
-// maintenanceKeys in the order in which writers touch them.
+// maintenanceKeys are in the order in which writers lock them.
 var maintenanceKeys = []string{
 	settings.KeyMaintenanceEndsAt, settings.KeyMaintenanceMessage, settings.KeyMaintenanceMode,
 	settings.KeyMaintenanceReadOnly, settings.KeyMaintenanceRetryAfter, settings.KeyMaintenanceStartsAt,
@@ -25,9 +25,10 @@ type writer struct {
 	await  func(context.Context, settings.Revision) error // until a revision is in force on this pod
 }
 
-// Put creates or changes a setting and returns when this pod has it in force.
-// Errors: [*InvalidError], [*KindError], [*ConflictError], [ErrMayNotCreate],
-// [ErrLocked], [ErrTriggersOff], [ErrUnavailable], [ErrOutcomeUnknown], [*NotInForceError].
+// Put creates or changes a setting, and returns when this pod has it in force. Errors:
+// [*settings.InvalidError], [*settings.KindError], [*settings.ConflictError],
+// [settings.ErrMayNotCreate], [settings.ErrLocked], [settings.ErrTriggersOff],
+// [settings.ErrUnavailable], [settings.ErrOutcomeUnknown], [*settings.NotInForceError].
 func (w *writer) Put(ctx context.Context, by settings.Author, p settings.Put) (settings.Written, error) {
 	if err := settings.CheckKey(p.Key); err != nil {
 		return settings.Written{}, err
@@ -66,8 +67,8 @@ func (w *writer) Put(ctx context.Context, by settings.Author, p settings.Put) (s
 	return settings.Written{Revision: revision, Setting: after[p.Key], Created: created}, err
 }
 
-// Delete takes a setting away and returns when this pod has that in force.
-// Errors are those of Put, and [ErrNotFound].
+// Delete deletes a setting, and returns when that is in force on this pod. Errors are
+// those of Put, and [settings.ErrNotFound].
 func (w *writer) Delete(ctx context.Context, by settings.Author, key string, c settings.Condition) (settings.Written, error) {
 	if err := settings.CheckKey(key); err != nil {
 		return settings.Written{}, err
@@ -84,9 +85,10 @@ func (w *writer) Delete(ctx context.Context, by settings.Author, key string, c s
 	return settings.Written{Revision: revision}, err
 }
 
-// SetMaintenance replaces all the maintenance settings in one commit; a zero
-// field is cleared. A window that has an end and no start begins now. It returns
-// the maintenance as it stands then. Errors are those of Put.
+// SetMaintenance replaces all maintenance settings in one commit. A zero field deletes
+// its setting, except the switch, which is turned off. A window with an end but no start
+// begins now. It returns the commit's revision, and the maintenance after it. Errors are
+// those of Put.
 func (w *writer) SetMaintenance(ctx context.Context, by settings.Author, m settings.Maintenance) (settings.Revision, *settings.Maintenance, error) {
 	now := time.Now()
 	if m.StartsAt.IsZero() && !m.EndsAt.IsZero() {
@@ -140,6 +142,6 @@ func (w *writer) SetMaintenance(ctx context.Context, by settings.Author, m setti
 		}
 		return edits, nil
 	})
-	stands := settings.MaintenanceOf(func(key string) *settings.Setting { return after[key] })
-	return revision, &stands, err
+	current := settings.MaintenanceOf(func(key string) *settings.Setting { return after[key] })
+	return revision, &current, err
 }

@@ -49,7 +49,7 @@ func TestAWriteIsInForceWhenItAnswers(t *testing.T) {
 	}
 }
 
-func TestAWriteThatChangesNothingAnswersTheRevisionThatStands(t *testing.T) {
+func TestAWriteThatChangesNothingAnswersTheLastRevision(t *testing.T) {
 	e, _ := liveEngine(t, pgtest.Database(t), nil)
 	first, err := e.Put(t.Context(), tester, settings.Put{Key: "k", Value: settings.IntOf(1), MayCreate: true})
 	if err != nil || !first.Created {
@@ -94,7 +94,8 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 		}
 	}
 
-	// Others change it while two wait for its lock: what they knew is old.
+	// Somebody else changes it while two writes wait for its lock, so both conditions are
+	// out of date.
 	have := e.Current().Lookup("k").Revision
 	dba, watcher := pgtest.Connect(t, url), pgtest.Connect(t, url)
 	pgtest.Exec(t, dba, `BEGIN; UPDATE platform_settings SET value_int = 99 WHERE key = 'k'`)
@@ -116,7 +117,8 @@ func TestConditionsAreCheckedUnderTheRowsLock(t *testing.T) {
 	}
 }
 
-// Whoever a write waits for may have made the row anew, and that one is another row.
+// The transaction that a write waits for may have deleted the row and created another
+// one with the same key.
 func TestAWriteDecidesOnLockedRowsOnly(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -127,7 +129,7 @@ func TestAWriteDecidesOnLockedRowsOnly(t *testing.T) {
 	go func() {
 		_, _, err := e.transact(t.Context(), tester, []string{"k"}, func(current map[string]*settings.Setting) ([]edit, error) {
 			if k := current["k"]; k == nil || k.Value.Int() != 2 {
-				t.Errorf("decides on %+v, want the row that stands", k)
+				t.Errorf("decides on %+v, want the new row", k)
 			}
 			_, err := watcher.Exec(t.Context(), `SELECT FROM platform_settings WHERE key = 'k' FOR UPDATE NOWAIT`)
 			if code(err) != "55P03" {
@@ -235,8 +237,8 @@ func TestBadWritesAreRefusedWithTheFieldAndTheRule(t *testing.T) {
 	}
 }
 
-// Guarantee 2, seen from the API: another's open transaction delays no other
-// key, and a write to that very key is refused in bounded time, with the reason.
+// Guarantee 2, for writes by a pod: an open transaction delays no other key's writer. A
+// write to the same key is refused in bounded time, with the reason.
 func TestAnOpenTransactionDelaysOnlyItsOwnKey(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -302,8 +304,7 @@ func TestAnUnreachableDatabaseIsUnavailable(t *testing.T) {
 	until(t, "the status says so", func() bool { return len(e.Status().Problems) > 1 })
 }
 
-// A server that restarted has closed the pool's connections; the next write
-// finds a new one.
+// A restart of the server closes the pool's connections. The next write uses a new one.
 func TestTheFirstWriteAfterARestartIsMade(t *testing.T) {
 	url := pgtest.Database(t)
 	e, _ := liveEngine(t, url, nil)
@@ -317,8 +318,7 @@ func TestTheFirstWriteAfterARestartIsMade(t *testing.T) {
 	}
 }
 
-// Guarantee 10: a change that no revision would tell of is not acknowledged, nor
-// made.
+// Guarantee 10: a change that would get no revision is refused, and not made.
 func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 	for _, off := range []string{
 		`ALTER TABLE platform_settings DISABLE TRIGGER ALL`,
@@ -341,10 +341,10 @@ func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 			t.Errorf("%s: the fleet's state is known: %+v, %v", off, f, err)
 		}
 		if _, err := conn.Exec(t.Context(), `SELECT * FROM settings_await()`); err == nil {
-			t.Errorf("%s: settings_await tells what it cannot know", off)
+			t.Errorf("%s: settings_await gives a report that it cannot know", off)
 		}
 	}
-	// For an ordinary session, ORIGIN is as good as ALWAYS.
+	// In an ordinary session, ORIGIN triggers fire just as ALWAYS triggers do.
 	url := pgtest.Database(t)
 	e := fleet(t, url, 1, nil)[0]
 	pgtest.Exec(t, pgtest.Connect(t, url), `ALTER TABLE platform_settings DISABLE TRIGGER ALL; ALTER TABLE platform_settings ENABLE TRIGGER ALL`)
@@ -353,9 +353,9 @@ func TestNothingIsWrittenWhileTheTriggersAreOff(t *testing.T) {
 	}
 }
 
-// Guarantee 10: rows that changed while the triggers were off are in force nowhere
-// until a poll finds them. Who then writes what they hold already is not told that
-// all pods have it before they do.
+// Guarantee 10: rows that changed while the triggers were off are in force on no pod
+// until its poll finds them. A write of the same values changes nothing in the table. It
+// makes a commit even so, and is not reported as in force before it is.
 func TestAWriteAnnouncesWhatTheTriggersMissed(t *testing.T) {
 	url := pgtest.Database(t)
 	engines := fleet(t, url, 2, func(c *Config) { c.TTL = time.Hour }) // no poll finds them

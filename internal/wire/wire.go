@@ -1,5 +1,5 @@
-// Package wire is the JSON form of what leaves a process: in answers over HTTP,
-// in notifications, and in the last-good file. Nothing else defines these fields.
+// Package wire defines the JSON that leaves a process: in HTTP answers, in notifications,
+// and in the last-good file. These fields are defined nowhere else.
 package wire
 
 import (
@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Setting is one setting. Value is JSON of its kind; a time is RFC 3339 text.
+// Setting is one setting. Value is JSON according to the kind; a time is a string in
+// RFC 3339.
 type Setting struct {
 	Key         string          `json:"key"`
 	Kind        string          `json:"kind"`
@@ -19,15 +20,15 @@ type Setting struct {
 	UpdatedBy   string          `json:"updated_by"`
 }
 
-// Change is what a commit did to one key. Only Key is set if Deleted is.
+// Change is what a commit did to one key. If Deleted is true, only Key is set.
 type Change struct {
 	Setting
 	Deleted bool  `json:"deleted"`
 	Digest  int64 `json:"digest"` // see settings.Setting
 }
 
-// Commit is the payload of a notification, as settings_commit() sends it. There
-// are no Changes if they would not fit.
+// Commit is the payload of a notification, as settings_commit() sends it. If the changes
+// would not fit, it has none.
 type Commit struct {
 	Revision int64     `json:"revision"`
 	At       time.Time `json:"at"`
@@ -53,7 +54,7 @@ type Pod struct {
 	AppliedAt  *time.Time `json:"applied_at"` // null: it has not reported Revision yet
 	LastSeen   *time.Time `json:"last_seen"`
 	StartedAt  *time.Time `json:"started_at"`
-	ClosedAt   *time.Time `json:"closed_at"` // since when a lost pod has closed its own gate
+	ClosedAt   *time.Time `json:"closed_at"` // by when a lost pod had closed its own gate; null: it has not
 	Source     string     `json:"source"`
 	Listener   string     `json:"listener"`
 	Build      string     `json:"build"`
@@ -63,7 +64,7 @@ type Pod struct {
 type Fleet struct {
 	Revision  int64    `json:"revision"`
 	Converged bool     `json:"converged"`
-	Unknown   string   `json:"unknown,omitempty"` // why nobody can say
+	Unknown   string   `json:"unknown,omitempty"` // why it is not known what the pods have in force
 	Pods      []Pod    `json:"pods"`
 	Behind    []string `json:"behind"`
 	Lost      []string `json:"lost"`
@@ -82,8 +83,8 @@ type Maintenance struct {
 	Until      *time.Time `json:"until"`
 }
 
-// Written is the answer to a write that is committed: of a setting, unless it was
-// deleted, or of the maintenance.
+// Written is the answer to a write that is committed. It has the setting, unless that was
+// deleted, or the maintenance.
 type Written struct {
 	Revision    int64        `json:"revision"`
 	Setting     *Setting     `json:"setting,omitempty"`
