@@ -12,7 +12,8 @@ import (
 
 const alerts = "../docs/alerts/platform-settings"
 
-// The alert rules fire when they should and only then, by Prometheus's own tool.
+// Prometheus's own tool checks that the alert rules fire when they should, and only
+// then.
 func TestTheAlertRulesFireWhenTheyShould(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
@@ -25,7 +26,7 @@ func TestTheAlertRulesFireWhenTheyShould(t *testing.T) {
 	}
 }
 
-// An alert on a metric that no pod has would never fire.
+// An alert on a metric that does not exist would never fire.
 func TestAPodHasEveryMetricThatTheAlertRulesNeed(t *testing.T) {
 	rules, err := os.ReadFile(alerts + ".yml")
 	if err != nil {

@@ -21,16 +21,17 @@ import (
 	"platform-settings/test/pod"
 )
 
-// balancer stands before a pod. What it answers by itself is up to the test.
+// balancer is a load balancer in front of a pod. The test decides which requests it
+// answers itself.
 type balancer struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []string // methods, in the order of arrival
-	token    []string // the header Authorization of each
+	token    []string // the Authorization header of each
 }
 
-// balance starts one. own answers a request itself and reports so, or leaves it
-// to the pod; n counts the requests of this method, from 1 on.
+// balance starts a balancer. own either answers a request and returns true, or leaves
+// it to the pod; n counts the requests with this method, from 1 on.
 func balance(t *testing.T, p *pod.Pod, own func(w http.ResponseWriter, r *http.Request, n int) bool) *balancer {
 	t.Helper()
 	b := &balancer{}
@@ -68,7 +69,7 @@ func (b *balancer) seen() string {
 	return strings.Join(b.requests, " ")
 }
 
-// run runs one of the binary's commands with variables of its own.
+// run runs one of the binary's commands with only these variables.
 func run(t *testing.T, variables []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
@@ -82,29 +83,29 @@ func run(t *testing.T, variables []string, args ...string) (code int, stdout, st
 	return cmd.ProcessState.ExitCode(), out.String(), errors.String()
 }
 
-// as is the environment of a command that speaks to an address.
+// as is the environment of a command that talks to this address.
 func as(token, address string) []string { return []string{"API_URL=" + address, "API_TOKEN=" + token} }
 
-// abort breaks the connection off after what was written.
+// abort cuts the connection after the bytes written so far.
 func abort(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 
-// faults are answers that no pod gives, with what the command says of them.
+// faults are answers that no pod gives, with what the command prints about them.
 var faults = map[string]struct {
 	says   string
 	answer func(w http.ResponseWriter, r *http.Request)
 }{
-	"bad gateway":         {"502 Bad Gateway, not as a pod does", page(502)},
-	"unavailable":         {"503 Service Unavailable, not as a pod does", page(503)},
-	"gateway timeout":     {"504 Gateway Timeout, not as a pod does", page(504)},
-	"not found":           {"404 Not Found, not as a pod does; check API_URL", page(404)},
-	"forbidden by others": {"403 Forbidden, not as a pod does", foreignProblem(403)},
-	"too many requests":   {"429 Too Many Requests, not as a pod does", page(429)},
-	"nothing":             {"200 OK, not as a pod does", func(http.ResponseWriter, *http.Request) {}},
-	"foreign JSON":        {"200 OK, not as a pod does", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"revision":7}`) }},
-	"redirect": {"302 Found, not as a pod does", func(w http.ResponseWriter, r *http.Request) {
+	"bad gateway":         {"502 Bad Gateway, but does not look like a pod", page(502)},
+	"unavailable":         {"503 Service Unavailable, but does not look like a pod", page(503)},
+	"gateway timeout":     {"504 Gateway Timeout, but does not look like a pod", page(504)},
+	"not found":           {"404 Not Found, but does not look like a pod; check API_URL", page(404)},
+	"forbidden by others": {"403 Forbidden, but does not look like a pod", foreignProblem(403)},
+	"too many requests":   {"429 Too Many Requests, but does not look like a pod", page(429)},
+	"nothing":             {"200 OK, but does not look like a pod", func(http.ResponseWriter, *http.Request) {}},
+	"foreign JSON":        {"200 OK, but does not look like a pod", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"revision":7}`) }},
+	"redirect": {"302 Found, but does not look like a pod", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	}},
 	"a connection that breaks": {"the connection broke off", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }},
@@ -160,8 +161,9 @@ func TestTheCommandAsksAgainWhateverABalancerAnswers(t *testing.T) {
 			if code != 0 || !strings.Contains(out, "1 of 1 pods have it") {
 				t.Errorf("%s, %v: exit code %d\n%s%s", name, args, code, out, errors)
 			}
-			// A reset may be seen as an end, if it comes between two looks.
-			if strings.Count(errors, "asked again:") != 1 || !strings.Contains(errors, fault.says) && name != "a reset" {
+			// The client may see a reset as the end of the stream, depending on when it
+			// comes.
+			if strings.Count(errors, "retrying:") != 1 || !strings.Contains(errors, fault.says) && name != "a reset" {
 				t.Errorf("%s, %v: want one line with %q:\n%s", name, args, fault.says, errors)
 			}
 		}
@@ -204,7 +206,7 @@ func TestAPodThatCannotBeReachedYetIsAskedAgain(t *testing.T) {
 	}
 }
 
-// One that accepts and never answers leaves time for another.
+// A pod that accepts and never answers must leave time to ask another one.
 func TestSilenceDoesNotTakeTheWholeWait(t *testing.T) {
 	p := pod.Fleet(t, 1, pgtest.Database(t))[0]
 	b := balance(t, p, func(w http.ResponseWriter, r *http.Request, n int) bool {
@@ -249,10 +251,10 @@ func TestAChangeWhoseWaitNeverGotAnAnswerIsCommitted(t *testing.T) {
 	})
 	for _, wait := range []string{"0", "1s"} {
 		code, out, errors := run(t, as(pod.Operator, b.URL), "maintenance", "on", "--wait", wait)
-		if code != 3 || !strings.Contains(out, "which pods have it is not known") || !strings.Contains(errors, "is committed") || !strings.Contains(errors, "answered 502 Bad Gateway") {
+		if code != 3 || !strings.Contains(out, "it is not known which pods have it") || !strings.Contains(errors, "is committed") || !strings.Contains(errors, "returned 502 Bad Gateway") {
 			t.Errorf("on, --wait %s: exit code %d\n%s%s", wait, code, out, errors)
 		}
-		if code, out, errors := run(t, as(pod.Operator, b.URL), "fleet", "--wait", wait); code != 1 || !strings.Contains(errors, "answered 502 Bad Gateway") {
+		if code, out, errors := run(t, as(pod.Operator, b.URL), "fleet", "--wait", wait); code != 1 || !strings.Contains(errors, "returned 502 Bad Gateway") {
 			t.Errorf("fleet, --wait %s: exit code %d\n%s%s", wait, code, out, errors)
 		}
 	}
@@ -307,7 +309,7 @@ func TestItIsSaidWhetherAChangeMayHaveBeenMade(t *testing.T) {
 	}
 }
 
-// The pod says how long to rest, and the command does.
+// The pod says how long to wait before the next request, and the command obeys.
 func TestTooManyRequestsAreWaitedOut(t *testing.T) {
 	p := pod.Fleet(t, 1, pgtest.Database(t))[0]
 	var refused, askedAgain atomic.Int64
@@ -331,7 +333,7 @@ func TestTooManyRequestsAreWaitedOut(t *testing.T) {
 	}
 }
 
-// A pod whose database is away is asked again until it is back.
+// The command retries while the pod's database is away.
 func TestTheSwitchIsThrownOnceTheDatabaseIsBack(t *testing.T) {
 	proxy, database := link(t, pgtest.Database(t))
 	p := pod.Fleet(t, 1, database, "SETTINGS_TTL=200ms")[0]
@@ -345,7 +347,7 @@ func TestTheSwitchIsThrownOnceTheDatabaseIsBack(t *testing.T) {
 		return false
 	})
 	code, out, errors := run(t, as(pod.Operator, b.URL), "maintenance", "on", "--wait", "60s")
-	if code != 0 || !strings.Contains(errors, "answered 503: The database is not available") {
+	if code != 0 || !strings.Contains(errors, "returned 503: The database is not available") {
 		t.Errorf("exit code %d\n%s%s", code, out, errors)
 	}
 	select {
@@ -358,7 +360,7 @@ func TestTheSwitchIsThrownOnceTheDatabaseIsBack(t *testing.T) {
 	}
 }
 
-// The token goes out in clear text to this machine only, and to no proxy.
+// The token is sent in clear text only to this machine, and to no proxy.
 func TestTheTokenDoesNotLeaveTheMachineInClearText(t *testing.T) {
 	p := pod.Fleet(t, 1, pgtest.Database(t))[0]
 	none := func(http.ResponseWriter, *http.Request, int) bool { return false }
@@ -371,7 +373,7 @@ func TestTheTokenDoesNotLeaveTheMachineInClearText(t *testing.T) {
 	behind := func(host string) []string {
 		return append(as(pod.Operator, "http://"+net.JoinHostPort(host, port)), "HTTP_PROXY="+spy.URL, "http_proxy="+spy.URL, "ALL_PROXY="+spy.URL)
 	}
-	// To the dialer 0.0.0.0 is this machine, but it is not on the list.
+	// The dialer treats 0.0.0.0 as this machine, but it is not a loopback address.
 	for _, host := range []string{"0.0.0.0", "pod.example", "localhost.example", "127.0.0.1.example", "10.0.0.1", "::", "fe80::1"} {
 		for _, args := range [][]string{{"maintenance", "on"}, {"maintenance", "off"}, {"fleet"}} {
 			code, out, errors := run(t, behind(host), args...)
@@ -391,7 +393,7 @@ func TestTheTokenDoesNotLeaveTheMachineInClearText(t *testing.T) {
 	if code, out, errors := run(t, behind("0.0.0.0"), "fleet", "--insecure"); code != 0 {
 		t.Errorf("--insecure: exit code %d\n%s%s", code, out, errors)
 	}
-	// What needs no token sends none, and so may go anywhere.
+	// A command that needs no token sends none, so it may talk to any address.
 	if code, out, errors := run(t, behind("0.0.0.0"), "maintenance", "status"); code != 0 {
 		t.Errorf("status: exit code %d\n%s%s", code, out, errors)
 	}

@@ -22,7 +22,7 @@ func command(t *testing.T, p *pod.Pod, args ...string) (code int, stdout, stderr
 	return run(t, as(pod.Operator, p.URL("")), args...)
 }
 
-// report is the fleet in an answer.
+// report is the fleet part of an answer.
 type report struct {
 	Revision  int
 	Converged bool
@@ -31,7 +31,7 @@ type report struct {
 	Lost      []string
 }
 
-// missing is who has it not.
+// missing is the pods that do not have the revision.
 func (r report) missing() []string {
 	return slices.Sorted(slices.Values(append(slices.Clone(r.Behind), r.Lost...)))
 }
@@ -58,8 +58,8 @@ func flip(t *testing.T, p *pod.Pod, on bool, wait int) (status int, r report) {
 	return response.StatusCode, body.Fleet
 }
 
-// The incident that this project began with, and its likes: one pod frozen, one
-// killed, one cut off. Whoever throws the switch is told, however they throw it.
+// The incident that this project began with, and similar ones: one pod is frozen, one
+// killed, one cut off. However the switch is thrown, the answer names these pods.
 func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
 	database := pgtest.Database(t)
 	proxy, cutURL := link(t, database)
@@ -131,7 +131,7 @@ func TestAFrozenAKilledAndACutOffPodAreNamed(t *testing.T) {
 	}
 }
 
-// With MAX_STALENESS it is known when a lost pod serves the old state no more.
+// With MAX_STALENESS it is known when a lost pod has stopped serving the old state.
 func TestALostPodThatHasClosedItsGateNoLongerKeepsTheFleetFromConverging(t *testing.T) {
 	database := pgtest.Database(t)
 	proxy, cutURL := link(t, database)
@@ -191,7 +191,7 @@ func TestTheSwitchIsThrownFromAScript(t *testing.T) {
 	}
 }
 
-// Whatever is no pod is not believed.
+// The command does not believe an answer that is not a pod's.
 func TestAServerThatIsNoPodIsNotBelieved(t *testing.T) {
 	for _, body := range []string{`{"status":"ok"}`, `{}`, `null`, `[]`, `up`, ``} {
 		address := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) })
@@ -199,14 +199,14 @@ func TestAServerThatIsNoPodIsNotBelieved(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), pod.Binary(t), args...)
 			cmd.Env = []string{"API_URL=" + address}
 			out, err := cmd.CombinedOutput()
-			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "not as a pod does") {
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "does not look like a pod") {
 				t.Errorf("%v on %q: %v %s", args, body, err, out)
 			}
 		}
 	}
 }
 
-// A pod that starts while others wait for the fleet does not hold them up.
+// A starting pod does not delay those who wait for the fleet.
 func TestPodsThatStartDuringTheWaitDoNotHoldItUp(t *testing.T) {
 	database := pgtest.Database(t)
 	p := pod.Fleet(t, 1, database)[0]

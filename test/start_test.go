@@ -11,8 +11,8 @@ import (
 	"platform-settings/test/pod"
 )
 
-// A malformed variable stops the start with one line that names it and says
-// why, and never with a secret in it.
+// A malformed variable stops the start. One line names the variable and says why, and
+// never contains a secret.
 func TestAMalformedVariableStopsTheStartWithOneLineThatNamesIt(t *testing.T) {
 	const secret = "hunter2-hunter2-hunter2-hunter2-hunter2"
 	good := "DATABASE_URL=postgres://postgres@127.0.0.1:1/none"
@@ -89,8 +89,9 @@ func TestMigrateAlone(t *testing.T) {
 	}
 }
 
-// The house's arrows: nothing of a test is linked into the binary, HTTP knows no
-// SQL, the source no HTTP, the keeper neither, and the wire nothing of ours.
+// No test code is linked into the binary. HTTP does not import SQL, the source does not
+// import HTTP, the keeper imports neither, and internal/wire imports none of our
+// packages.
 func TestImportsGoOneWay(t *testing.T) {
 	for of, never := range map[string][]string{
 		"platform-settings/cmd/api": {

@@ -34,7 +34,7 @@ func TestAPodServesHTTPSAndItsCertificateChangesWithoutARestart(t *testing.T) {
 	p := pod.Start(t, pgtest.Database(t), "TLS_CERT_FILE="+certFile, "TLS_KEY_FILE="+keyFile)
 	p.AwaitLog(`"msg":"serving"`)
 
-	// ask opens a connection for each request.
+	// ask sends a request on a new connection.
 	ask := func(most uint16, protocols ...string) (*http.Response, error) {
 		t.Helper()
 		client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{

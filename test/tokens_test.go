@@ -17,7 +17,7 @@ import (
 	"platform-settings/test/pod"
 )
 
-// newToken runs api token new, without any environment.
+// newToken runs `api token new` with an empty environment.
 func newToken(t *testing.T, args ...string) (token, line string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), pod.Binary(t), append([]string{"token", "new"}, args...)...)
@@ -33,8 +33,8 @@ func newToken(t *testing.T, args ...string) (token, line string) {
 	return lines[0], lines[1]
 }
 
-// mount puts a file where a secret of Kubernetes would be: behind a link, into a
-// directory that is a link too, which is what moves.
+// mount writes a file as Kubernetes mounts a secret: the path is a symbolic link into
+// a directory that is one too, and an update replaces the directory's link.
 func mount(t *testing.T, dir, name, content string) (path string) {
 	t.Helper()
 	version, err := os.MkdirTemp(dir, "..version-")
@@ -70,7 +70,7 @@ func TestATokenIsRotatedWithoutAGap(t *testing.T) {
 	p.Must(401, "GET", "/api/v1/admin/whoami", nextToken, "")
 	whoami := func(token string) pod.Answer { return p.Must(200, "GET", "/api/v1/admin/whoami", token, "") }
 
-	// A client that is told of the next token once it is valid, and asks all the time.
+	// A client gets the next token once it is valid, and sends requests all the time.
 	var token atomic.Pointer[string]
 	token.Store(&oldToken)
 	ended, finished := make(chan struct{}), make(chan int)

@@ -9,20 +9,20 @@ import (
 )
 
 const (
-	// requestTimeout is for the write, which may take a pod 13 s.
+	// requestTimeout is for a write: a pod may take 13 s for one.
 	requestTimeout = 30 * time.Second
 
-	// answerTimeout is how long a pod may take for an answer, on top of what it
-	// was asked to wait.
+	// answerTimeout is how long a pod may take to answer, in addition to the wait
+	// that it was asked for.
 	answerTimeout = 10 * time.Second
 
-	// leastRest lies between two requests.
+	// leastRest is the shortest pause between two requests.
 	leastRest = 250 * time.Millisecond
 )
 
-// again makes a request again and again until a pod answers in a way that
-// repeating cannot mend, or the deadline is over; it makes it once at least. Each
-// distinct answer that it does not take is reported once.
+// again repeats a request until it succeeds, until repeating it cannot help, or
+// until the deadline. It makes at least one attempt. Each distinct reason for
+// retrying is reported once.
 func (o *operator) again(ctx context.Context, deadline time.Time, once func() error) error {
 	for {
 		err := once()
@@ -34,8 +34,8 @@ func (o *operator) again(ctx context.Context, deadline time.Time, once func() er
 	}
 }
 
-// isFinal reports whether an error would be the same if one asked again: a pod's
-// own word that the request cannot be served, or that it is committed.
+// isFinal reports whether retrying cannot help: a pod itself refused the request,
+// or reported that it is committed.
 func isFinal(err error) bool {
 	refused, ok := errors.AsType[*refusal](err)
 	if !ok {
@@ -60,9 +60,9 @@ func mayHaveWritten(err error) bool {
 	return err != nil
 }
 
-// restAfter is how long to wait before the next request. If it is no pod that
-// speaks, Retry-After counts with 429 only: an error page asks for minutes,
-// while the next pod is there in seconds.
+// restAfter is how long to wait before the next request. If the answer is not a
+// pod's, Retry-After counts only with a 429: error pages ask for minutes, but the
+// next pod is usually ready within seconds.
 func restAfter(err error) time.Duration {
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		return max(leastRest, refused.retryAfter)
@@ -84,8 +84,8 @@ func rest(ctx context.Context, d time.Duration) {
 func (o *operator) note(err error) {
 	what := err.Error()
 	key := what
-	if refused, ok := errors.AsType[*refusal](err); ok { // its details may differ each time
-		what = fmt.Sprintf("%s answered %s", o.base.Host, what)
+	if refused, ok := errors.AsType[*refusal](err); ok { // its detail may differ each time
+		what = fmt.Sprintf("%s returned %s", o.base.Host, what)
 		key = fmt.Sprint(refused.Status, refused.Type)
 	}
 	if o.noted[key] {
@@ -93,5 +93,5 @@ func (o *operator) note(err error) {
 	}
 	o.noted[key] = true
 	progress{o.stderr}.clear()
-	fmt.Fprintln(o.stderr, "api: asked again:", plain(what))
+	fmt.Fprintln(o.stderr, "api: retrying:", plain(what))
 }

@@ -9,11 +9,12 @@ import (
 	"syscall"
 )
 
-// errClearText is the refusal to send a token where others may read it.
-var errClearText = errors.New("API_URL leads beyond this machine by plain http, where others could read API_TOKEN: use https, or --insecure if the way there is safe; nothing was sent")
+// errClearText is returned instead of sending a token that others could read on
+// the way.
+var errClearText = errors.New("API_URL is plain http to another machine, so others could read API_TOKEN: use https, or --insecure if the network is safe; nothing was sent")
 
-// isThisMachine reports whether a host's name or address promises to be this
-// machine. A name may break the promise; see [thisMachineOnly].
+// isThisMachine reports whether a host's name or address should be this machine.
+// A name may resolve to another one all the same; see [thisMachineOnly].
 func isThisMachine(host string) bool {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.IsLoopback()
@@ -22,8 +23,8 @@ func isThisMachine(host string) bool {
 	return strings.HasSuffix(name, ".localhost")
 }
 
-// thisMachineOnly is a dialer's control that refuses an address which is not
-// this machine's own: a name server may say anything about *.localhost.
+// thisMachineOnly is a [net.Dialer] control that allows only loopback addresses,
+// because a name server may resolve *.localhost to anything.
 func thisMachineOnly(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !to.Addr().IsLoopback() {
@@ -32,8 +33,8 @@ func thisMachineOnly(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// tunnelOnly takes a proxy from the environment for https alone, which it
-// cannot read.
+// tunnelOnly uses the environment's proxy only for https, which the proxy cannot
+// read.
 func tunnelOnly(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme != "https" {
 		return nil, nil

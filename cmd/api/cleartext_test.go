@@ -18,7 +18,7 @@ func TestTheseHostsAreThisMachine(t *testing.T) {
 	}
 }
 
-// A name server may lead a name that promises to be this machine elsewhere.
+// A name server may resolve a name under localhost to another machine.
 func TestANameThatLeadsElsewhereIsNotDialled(t *testing.T) {
 	for address, want := range map[string]error{
 		"127.0.0.1:80": nil, "[::1]:80": nil, "10.0.0.1:80": errClearText, "[2001:db8::1]:80": errClearText, "0.0.0.0:80": errClearText, "nonsense": errClearText,

@@ -18,22 +18,22 @@ import (
 	"time"
 )
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer is the most that is read of an answer, in bytes.
 const maxAnswer = 64 << 20
 
-// client speaks to a running pod, or to what balances them.
+// client sends requests to a running pod, or to a load balancer in front of pods.
 type client struct {
 	base  *url.URL
 	token string
 	http  *http.Client
 }
 
-// newClient makes a client whose token, if there is one, goes out in clear text
-// to this machine only, unless insecure is set.
+// newClient makes a client. Unless insecure is set, it sends a token in clear text
+// only to this machine.
 func newClient(c clientConfig, insecure bool) (*client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// A kept connection would lead each further request to the same pod, even
-	// if the balancer knows better ones by now.
+	// With keep-alive, every request would go to the same pod, even after the
+	// load balancer has found a better one.
 	transport.DisableKeepAlives = true
 	transport.Proxy = tunnelOnly
 	if c.APIURL.Scheme == "http" && c.APIToken != "" && !insecure {
@@ -44,7 +44,7 @@ func newClient(c clientConfig, insecure bool) (*client, error) {
 	}
 	return &client{base: c.APIURL.URL, token: string(c.APIToken), http: &http.Client{
 		Transport: transport,
-		// A redirect would take the token to wherever it points.
+		// Following a redirect would send the token to wherever it points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
@@ -53,18 +53,18 @@ func newClient(c clientConfig, insecure bool) (*client, error) {
 type request struct {
 	method, path string
 	query        url.Values
-	body         any           // sent as JSON; nil: none
+	body         any           // sent as JSON; nil: no body
 	wait         time.Duration // Prefer: wait, in whole seconds; 0: not asked for
 	timeout      time.Duration // for the whole exchange
 }
 
-// refusal is a pod's answer that it did not do as it was told.
+// refusal is a pod's own error answer.
 type refusal struct {
 	Status     int
 	Type       string
 	Title      string
 	Detail     string
-	Revision   int64         // if it is committed nevertheless
+	Revision   int64         // of the commit, if the change was made all the same; else 0
 	retryAfter time.Duration // 0: the pod did not say
 }
 
@@ -78,16 +78,16 @@ type foreign struct {
 }
 
 func (f *foreign) Error() string {
-	// Not the phrase that was sent, which may be different each time.
+	// Our own phrase: the server's may be different each time.
 	said := strings.TrimSpace(fmt.Sprint(f.status, " ", http.StatusText(f.status)))
 	hint := ""
 	if f.status < 500 {
 		hint = "; check API_URL"
 	}
-	return fmt.Sprintf("%s answered %s, not as a pod does%s", f.host, said, hint)
+	return fmt.Sprintf("%s returned %s, but does not look like a pod%s", f.host, said, hint)
 }
 
-// failure is an exchange without a whole answer.
+// failure is an exchange that brought no complete answer.
 type failure struct {
 	host  string
 	cause error
@@ -97,7 +97,7 @@ type failure struct {
 func (f *failure) Error() string { return fmt.Sprintf("%s: %v", f.host, f.cause) }
 func (f *failure) Unwrap() error { return f.cause }
 
-// problemTypes begins the type of every problem that a pod reports.
+// problemTypes is the prefix of every problem type that a pod reports.
 const problemTypes = "urn:platform-settings:problem:"
 
 // call sends one request and decodes the answer. The error is a [*refusal], a
@@ -122,7 +122,7 @@ func (c *client) call(ctx context.Context, r request, answer report) error {
 	return &foreign{c.base.Host, status, after}
 }
 
-// exchange sends one request and reads the answer whole.
+// exchange sends one request and reads the whole answer.
 func (c *client) exchange(ctx context.Context, r request) (status int, header http.Header, body []byte, err error) {
 	var content io.Reader
 	if r.body != nil {
@@ -156,8 +156,8 @@ func (c *client) exchange(ctx context.Context, r request) (status int, header ht
 	return response.StatusCode, response.Header, body, err
 }
 
-// reason is why an exchange failed, in words that are the same each time it
-// fails in the same way: without the port of this attempt.
+// reason is why an exchange failed. It leaves out what differs between attempts,
+// such as the local port, so that the same failure has the same text.
 func reason(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -26,16 +26,15 @@ import (
 	"platform-settings/internal/settings"
 )
 
-// config is everything that the environment says. This file is the only one that
-// reads it. White space around a variable is taken off; one that is empty then is
-// one that is not set.
+// config is everything that comes from the environment. Only this file reads it.
+// White space around a value is removed, and an empty variable counts as not set.
 type config struct {
 	DatabaseURL       databaseURL   `env:"DATABASE_URL,required" help:"PostgreSQL, as a URL or as key=value words; required"`
-	ListenDatabaseURL databaseURL   `env:"LISTEN_DATABASE_URL" help:"a direct line for LISTEN, where DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
+	ListenDatabaseURL databaseURL   `env:"LISTEN_DATABASE_URL" help:"a direct connection for LISTEN, if DATABASE_URL goes through a pooler (default: DATABASE_URL)"`
 	ListenAddr        address       `env:"LISTEN_ADDR" envDefault:":8080" help:"where to serve HTTP (default :8080)"`
-	PodName           podName       `env:"POD_NAME" help:"this pod's name (default: the host's and a random suffix)"`
+	PodName           podName       `env:"POD_NAME" help:"this pod's name (default: the host name and a random suffix)"`
 	SettingsTTL       ttl           `env:"SETTINGS_TTL" envDefault:"10s" help:"how often to poll the table, the fallback of LISTEN; 50ms to 1h (default 10s)"`
-	MaintenanceMode   *onOff        `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database was read, which then decides"`
+	MaintenanceMode   *onOff        `env:"MAINTENANCE_MODE" help:"true or false: the switch until the database has been read; from then on, the database decides"`
 	MaxStaleness      staleness     `env:"MAX_STALENESS" envDefault:"0" help:"close this pod's gate once the database has not confirmed its settings for so long, e.g. 30s; at least twice SETTINGS_TTL (default 0: never)"`
 	LastGoodFile      filePath      `env:"LAST_GOOD_FILE" help:"where to keep the last settings, for a start without the database; holds private settings too (default: nowhere)"`
 	AdminTokens       []httpx.Token `env:"ADMIN_TOKENS" help:"name:role:token, … with the roles viewer, operator, admin; without any token, here or in ADMIN_TOKENS_FILE, there is no admin API"`
@@ -43,7 +42,7 @@ type config struct {
 	TLSCertFile       string        `env:"TLS_CERT_FILE" help:"a certificate and its chain, PEM: serve HTTPS, also HTTP/2; read again when its content changes (default: plain HTTP)"`
 	TLSKeyFile        string        `env:"TLS_KEY_FILE" help:"the key of TLS_CERT_FILE, PEM"`
 	UpstreamURL       upstreamURL   `env:"UPSTREAM_URL" help:"the platform behind the gate, http or https (default: a landing page)"`
-	AdminListenAddr   address       `env:"ADMIN_LISTEN_ADDR" help:"where to serve the admin API and the metrics on a line of their own, away from the public one (default: on LISTEN_ADDR)"`
+	AdminListenAddr   address       `env:"ADMIN_LISTEN_ADDR" help:"where to serve the admin API and the metrics, apart from the public address (default: on LISTEN_ADDR)"`
 	MaxConnections    connections   `env:"MAX_CONNECTIONS" help:"how many connections LISTEN_ADDR takes at once; needs ADMIN_LISTEN_ADDR (default 10000 with it, else no limit)"`
 	CORSOrigins       origins       `env:"CORS_ORIGINS" help:"origins whose scripts may read our own answers, comma-separated, such as https://shop.example, or * for any (default: none)"`
 	TrustedProxies    prefixes      `env:"TRUSTED_PROXIES" help:"addresses or CIDR ranges, comma-separated, whose X-Forwarded-For and Forwarded are believed"`
@@ -55,8 +54,8 @@ type config struct {
 // defaultMaxConnections is MAX_CONNECTIONS beside an ADMIN_LISTEN_ADDR.
 const defaultMaxConnections = 10_000
 
-// Each variable has a type of its own that parses it. What they say never holds
-// the value of a variable that may hold a secret.
+// Each kind of variable has a type and a parser of its own. A parser's error never
+// quotes the value of a variable that may hold a secret.
 type (
 	databaseURL string
 	address     string
@@ -78,7 +77,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[databaseURL](): func(s string) (any, error) {
 		misplaced := isUnseen
 		if !strings.HasPrefix(s, "postgres://") && !strings.HasPrefix(s, "postgresql://") {
-			misplaced = func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) } // words are apart, and values may hold anything
+			misplaced = func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) } // spaces separate the words, and a value may contain anything
 		}
 		if strings.ContainsFunc(s, misplaced) {
 			return nil, errors.New("has white space or an invisible character inside; a URL takes %20 for a space")
@@ -146,14 +145,14 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	},
 	reflect.TypeFor[apiToken](): func(s string) (any, error) {
 		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, errors.New("is not one token of visible ASCII: it has white space or another character inside that no token has")
+			return nil, errors.New("is not a single token: it contains white space, or a character that is not visible ASCII")
 		}
 		return apiToken(s), nil
 	},
 	reflect.TypeFor[connections](): func(s string) (any, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is not a whole number from 1 on", s)
+			return nil, fmt.Errorf("%q is not a whole number of at least 1", s)
 		}
 		return connections(n), nil
 	},
@@ -173,7 +172,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 				}
 				p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
 			}
-			if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 { // addresses of callers are compared as IPv4
+			if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 { // callers' addresses are compared as IPv4
 				p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
 			}
 			all = append(all, p.Masked())
@@ -202,8 +201,8 @@ func oneOf[T ~string](words ...string) env.ParserFunc {
 	}
 }
 
-// isSpace reports whether a character is white space, or the mark that some
-// editors put before a file's text.
+// isSpace reports whether a character is white space, or the byte order mark that
+// some editors put at the start of a file.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
 
 // isUnseen reports whether a character cannot be seen on a screen.
@@ -229,18 +228,18 @@ func readConfig(environment map[string]string) (config, error) {
 		return config{}, err
 	}
 	if c.DatabaseURL == "" {
-		return config{}, errors.New("DATABASE_URL is required: the service never invents a database of its own")
+		return config{}, errors.New("DATABASE_URL is required; it has no default")
 	}
 	if c.MaxStaleness != 0 && time.Duration(c.MaxStaleness) < 2*time.Duration(c.SettingsTTL) {
 		return config{}, fmt.Errorf("MAX_STALENESS is %v, and must be at least twice SETTINGS_TTL, which is %v",
 			time.Duration(c.MaxStaleness), time.Duration(c.SettingsTTL))
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
-		return config{}, errors.New("TLS_CERT_FILE and TLS_KEY_FILE are needed both, or neither for plain HTTP")
+		return config{}, errors.New("TLS_CERT_FILE and TLS_KEY_FILE must be set together; for plain HTTP, set neither")
 	}
 	switch {
 	case c.AdminListenAddr == "" && c.MaxConnections != 0:
-		return config{}, errors.New("MAX_CONNECTIONS needs ADMIN_LISTEN_ADDR: on one line for all, a limit would lock out the switch and the probes")
+		return config{}, errors.New("MAX_CONNECTIONS needs ADMIN_LISTEN_ADDR: if all share one address, a limit could lock out the admin API and the probes")
 	case c.AdminListenAddr != "":
 		c.MaxConnections = cmp.Or(c.MaxConnections, defaultMaxConnections)
 	}
@@ -249,8 +248,8 @@ func readConfig(environment map[string]string) (config, error) {
 	return c, nil
 }
 
-// explain says in one line what the library collected, by variable instead of by
-// field.
+// explain puts the library's errors into one line, and names the variables in
+// place of the fields.
 func explain(of reflect.Type, err error) string {
 	collected, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
@@ -278,10 +277,10 @@ func variable(field reflect.StructField) string {
 	return name
 }
 
-// clientConfig is what the commands that speak to a running pod need.
+// clientConfig is the environment of the commands that talk to a running pod.
 type clientConfig struct {
-	APIURL   upstreamURL `env:"API_URL" envDefault:"http://localhost:8080" help:"a pod, or what balances them (default http://localhost:8080)"`
-	APIToken apiToken    `env:"API_TOKEN" help:"an admin token, by itself"`
+	APIURL   upstreamURL `env:"API_URL" envDefault:"http://localhost:8080" help:"a pod, or a load balancer in front of pods (default http://localhost:8080)"`
+	APIToken apiToken    `env:"API_TOKEN" help:"an admin token, without its name and role"`
 }
 
 type apiToken string
@@ -293,7 +292,7 @@ func describeConfig(w io.Writer, of reflect.Type) {
 	}
 }
 
-// environment is the process's, by name.
+// environment is this process's environment, by variable.
 func environment() map[string]string { return env.ToMap(os.Environ()) }
 
 func defaultPodName() podName {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A variable that comes from a secret's file ends with a newline, and from some
-// editors it begins with a byte order mark.
+// A value from a secret's file ends with a newline, and some editors put a byte
+// order mark at its start.
 func TestWhiteSpaceAroundAVariableIsTakenOff(t *testing.T) {
 	const token = "0123456789-0123456789-0123456789"
 	plain := map[string]string{

@@ -26,10 +26,10 @@ func main() {
 const usage = `Usage:
   api [serve]             serve, until SIGTERM or SIGINT
   api migrate up          bring the schema up to date
-  api migrate down        take the schema away, and every setting with it
+  api migrate down        remove the schema, and every setting with it
   api migrate version     print the schema's version
-  api maintenance on      throw the switch, and wait until the whole fleet has it
-  api maintenance off     the same, back
+  api maintenance on      turn maintenance on, and wait until every pod has it in force
+  api maintenance off     turn it off, and wait likewise
   api maintenance status  print what one pod has in force
   api fleet               print which pods have the last revision in force
   api token new           print a new admin token, and its line for ADMIN_TOKENS_FILE
@@ -37,9 +37,8 @@ const usage = `Usage:
 
 `
 
-// run is the program; it returns the exit code: 0, 1 for a failure, 2 for words
-// that are not understood, 3 for a change that is committed and that some pod
-// may not have in force.
+// run is the program. It returns the exit code: 0; 1 for a failure; 2 for wrong
+// usage; 3 for a change that is committed, but that some pod may not have in force.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		args = []string{"serve"}

@@ -21,19 +21,19 @@ const (
 
 const (
 	defaultWait = 30 * time.Second
-	// glance is how long a pod may wait for the fleet before it tells how far it
-	// is, for somebody may be watching.
+	// glance is how long one request waits for the fleet. It is short so that the
+	// progress line stays current.
 	glance = time.Second
 )
 
-// operator is one run of a command that speaks to a pod.
+// operator is one run of a command that talks to a pod.
 type operator struct {
 	*client
 	stdout, stderr io.Writer
 	wait           time.Duration
 	asJSON         bool
 	insecure       bool
-	noted          map[string]bool // what stderr has been told of answers that were not taken
+	noted          map[string]bool // the reasons for retrying that stderr has already
 }
 
 // operate runs maintenance and fleet, and returns the exit code.
@@ -73,8 +73,8 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	public := name == "maintenance status"
 	if !public {
 		o.wait = defaultWait
-		flags.Func("wait", fmt.Sprintf("how long to ask again for a pod's answer, and then to wait until every pod has it in force, such as 5s or 2m; 0: ask once, and do not wait (default %v)", defaultWait), o.setWait)
-		flags.BoolVar(&o.insecure, "insecure", false, "send API_TOKEN by plain http to other machines too")
+		flags.Func("wait", fmt.Sprintf("how long to retry until a pod answers, and then to wait until every pod has the revision in force, such as 5s or 2m; 0: try once, and do not wait (default %v)", defaultWait), o.setWait)
+		flags.BoolVar(&o.insecure, "insecure", false, "send API_TOKEN over plain http even to other machines")
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -82,7 +82,7 @@ func operate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "api %s: does not understand %q\n", name, flags.Args())
+		fmt.Fprintf(stderr, "api %s: unexpected arguments %q\n", name, flags.Args())
 		return exitUsage
 	}
 	c, err := parse[clientConfig](environment())
@@ -104,7 +104,7 @@ func (o *operator) setWait(s string) (err error) {
 	}
 	o.wait, err = time.ParseDuration(s)
 	if err != nil || o.wait < 0 {
-		return errors.New("not a length of time")
+		return errors.New("not a duration such as 5s or 2m")
 	}
 	return nil
 }
@@ -113,12 +113,12 @@ func text(change map[string]any, field string) func(string) error {
 	return func(s string) error { change[field] = s; return nil }
 }
 
-// change makes a change of the maintenance, and waits for the fleet. It may be
-// made twice, for the second time changes nothing.
+// change changes the maintenance, and waits for the fleet. It is safe to retry,
+// because making the same change twice changes nothing the second time.
 func (o *operator) change(ctx context.Context, change map[string]any) int {
 	var done writeReport
 	began := time.Now()
-	unclear := false // one of the attempts may have made it
+	unclear := false // an attempt may have made the change
 	err := o.again(ctx, began.Add(o.wait), func() error {
 		done = writeReport{}
 		left := time.Until(began.Add(max(o.wait, requestTimeout)))
@@ -132,7 +132,7 @@ func (o *operator) change(ctx context.Context, change map[string]any) int {
 	refused, answered := errors.AsType[*refusal](err)
 	switch {
 	case err == nil:
-	case answered && refused.Revision > 0: // committed, but that pod could not confirm
+	case answered && refused.Revision > 0: // committed, but the pod could not confirm it
 		done.Revision = refused.Revision
 		fmt.Fprintln(o.stderr, "api:", plain(refused.Error()))
 	case unclear:
@@ -169,7 +169,7 @@ func (o *operator) status(ctx context.Context) int {
 	return 0
 }
 
-// fleet prints who has a revision in force.
+// fleet prints which pods have a revision in force.
 func (o *operator) fleet(ctx context.Context, revision int64) int {
 	fleet, err := o.await(ctx, revision)
 	if err != nil {
@@ -178,8 +178,8 @@ func (o *operator) fleet(ctx context.Context, revision int64) int {
 	return o.conclude("in force:", fleet, fleet)
 }
 
-// await asks until no pod is behind or the wait is over. Lost pods are not waited
-// for. If no pod ever answers, the last failure to get an answer is the error.
+// await asks until no pod is behind, or until the wait is over. It does not wait
+// for lost pods. If no pod ever answers, it returns the last attempt's error.
 func (o *operator) await(ctx context.Context, revision int64) (fleetReport, error) {
 	ask := request{method: http.MethodGet, path: "api/v1/admin/fleet", query: url.Values{}}
 	if revision > 0 {
@@ -197,7 +197,7 @@ func (o *operator) await(ctx context.Context, revision int64) (fleetReport, erro
 			left := time.Until(deadline)
 			ask.wait = max(0, min(glance, left))
 			ask.timeout = glance + answerTimeout
-			// Silence is cut short while there is time to ask another pod.
+			// Give up on a silent pod early enough to ask another one.
 			if left >= 3*glance {
 				ask.timeout = min(ask.timeout, left-glance)
 			}
@@ -207,9 +207,9 @@ func (o *operator) await(ctx context.Context, revision int64) (fleetReport, erro
 		case err == nil:
 			last = now
 			progress.show(now)
-		case last.whole(): // an older answer is better than none
+		case last.whole(): // an earlier report is better than none
 			progress.clear()
-			fmt.Fprintln(o.stderr, "api: the last answer was another:", plain(err.Error()))
+			fmt.Fprintln(o.stderr, "api: this is an earlier report, because the last request failed:", plain(err.Error()))
 			return last, nil
 		default:
 			return last, err
@@ -217,12 +217,12 @@ func (o *operator) await(ctx context.Context, revision int64) (fleetReport, erro
 		if len(now.Behind) == 0 || time.Until(deadline) <= 0 || ctx.Err() != nil {
 			return last, nil
 		}
-		rest(ctx, leastRest-time.Since(began)) // a pod that stops does not wait
+		rest(ctx, leastRest-time.Since(began)) // a pod that is stopping answers at once
 	}
 }
 
-// conclude prints the answer, names who has not got it, and makes that the exit
-// code.
+// conclude prints the answer, names the pods that may not have the revision, and
+// returns the exit code.
 func (o *operator) conclude(what string, answer any, f fleetReport) int {
 	if o.asJSON {
 		o.print(answer)

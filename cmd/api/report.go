@@ -14,7 +14,8 @@ import (
 	"platform-settings/internal/wire"
 )
 
-// report is a pod's answer. It is whole if it has what only a pod would say.
+// report is a pod's answer. It is whole if it has the fields that every pod's
+// answer has.
 type report interface{ whole() bool }
 
 type (
@@ -23,7 +24,7 @@ type (
 	fleetReport       struct{ wire.Fleet }
 )
 
-// unsaid is the revision of a pod that has not said what it has in force.
+// unsaid is the revision of a pod that has not reported one yet.
 const unsaid = 0
 
 func (w *writeReport) whole() bool {
@@ -38,7 +39,7 @@ func (m maintenanceReport) String() string {
 		words[0] = "maintenance is on"
 	}
 	if m.Active && m.ReadOnly {
-		words = append(words, "reading is let through")
+		words = append(words, "reads are let through")
 	}
 	if m.Since != nil {
 		words = append(words, "since "+m.Since.Format(time.RFC3339))
@@ -54,7 +55,7 @@ func (m maintenanceReport) String() string {
 
 func (f fleetReport) summary() string {
 	if f.Pods == nil {
-		return "which pods have it is not known"
+		return "it is not known which pods have it"
 	}
 	have := 0
 	for _, p := range f.Pods {
@@ -65,7 +66,7 @@ func (f fleetReport) summary() string {
 	return fmt.Sprintf("%d of %d pods have it", have, len(f.Pods))
 }
 
-// stragglers names who may not have it.
+// stragglers names the pods that may not have it.
 func (f fleetReport) stragglers() string {
 	var words []string
 	if f.Unknown != "" {
@@ -78,7 +79,7 @@ func (f fleetReport) stragglers() string {
 		default:
 			has := fmt.Sprintf("at revision %d", p.Revision)
 			if p.Revision == unsaid {
-				has = "has not said what it has"
+				has = "has not reported a revision"
 			}
 			words = append(words, fmt.Sprintf("%s (%s, %s)", plain(p.Pod), plain(p.State), has))
 		}
@@ -110,7 +111,7 @@ func (f fleetReport) table(w io.Writer) {
 	_ = t.Flush()
 }
 
-// plain takes out what would move a terminal's cursor.
+// plain replaces characters that could control a terminal.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) {
@@ -120,7 +121,7 @@ func plain(s string) string {
 	}, s)
 }
 
-// progress is one line that is written over again, on a terminal only.
+// progress is a line that is overwritten in place. It is shown only on a terminal.
 type progress struct{ w io.Writer }
 
 const eraseLine = "\r\x1b[K"

@@ -32,7 +32,7 @@ func TestAPodThatHasNotSaidWhatItHasIsNotCalledBehindByANumber(t *testing.T) {
 			}
 		}
 	}
-	if got, want := f.stragglers(), "b (behind, at revision 40), c (lost, has not said what it has)"; got != want {
+	if got, want := f.stragglers(), "b (behind, at revision 40), c (lost, has not reported a revision)"; got != want {
 		t.Errorf("not known to have it: %q, want %q", got, want)
 	}
 }

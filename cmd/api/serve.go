@@ -21,23 +21,23 @@ import (
 )
 
 const (
-	// firstTruth is how long a pod that starts waits for the database before it
-	// serves on what else it has.
+	// firstTruth is how long a starting pod waits for the database before it
+	// serves from its other sources.
 	firstTruth = 3 * time.Second
 
-	// migrateAgain is how long serve waits before it tries again to migrate a
-	// database that cannot be reached.
+	// migrateAgain is the pause between attempts to migrate a database that cannot
+	// be reached.
 	migrateAgain = time.Second
 )
 
-// serve wires a pod together and runs it until ctx ends. In the order of
-// stopping: HTTP finishes what is under way, on an engine that still runs; then
-// the engine stops; then the pool closes.
+// serve wires a pod together and runs it until ctx ends. It stops in this order:
+// HTTP finishes the requests under way while the engine still runs, then the
+// engine stops, and then the pool closes.
 func serve(ctx context.Context, c config, log *zap.Logger) error {
-	// As a DBA finds them in pg_stat_activity.
+	// The names that a DBA sees in pg_stat_activity.
 	poolConfig, err := settings.PoolConfig(string(c.DatabaseURL), "platform-settings "+string(c.PodName))
 	if err != nil {
-		return err // readConfig has parsed it before
+		return err // cannot happen: readConfig has parsed it
 	}
 	listenConfig, err := settings.ListenConfig(string(c.ListenDatabaseURL), "platform-settings listener "+string(c.PodName))
 	if err != nil {
@@ -143,9 +143,9 @@ func migrateUp(ctx context.Context, c config, log *zap.Logger) error {
 	return migrations.Up(ctx, string(c.DatabaseURL), log)
 }
 
-// migrateUntilDone migrates, and tries again for as long as the database cannot
-// be reached; then the pod serves on what it has. It returns an error when the
-// database was reached and trying again would not help, nil when ctx ends.
+// migrateUntilDone migrates, and retries as long as the database cannot be reached;
+// meanwhile the pod serves from its other sources. It returns an error if retrying
+// would not help, and nil when ctx ends.
 func migrateUntilDone(ctx context.Context, c config, log *zap.Logger, report func(error)) error {
 	if c.Migrate == "off" {
 		return nil
@@ -167,8 +167,8 @@ func migrateUntilDone(ctx context.Context, c config, log *zap.Logger, report fun
 	}
 }
 
-// mayPass says whether a migration's failure is one of reaching the database,
-// and not of what was found there.
+// mayPass reports whether a migration failed because the database could not be
+// reached or used just now, so that a retry may succeed.
 func mayPass(err error) bool {
 	if _, dirty := errors.AsType[*migrations.DirtyError](err); dirty {
 		return false

@@ -16,16 +16,16 @@ import (
 // maxTokenLife is the most that --for takes, in days.
 const maxTokenLife = 36500
 
-// newToken runs token new, and returns the exit code. It prints the token and
-// the line for ADMIN_TOKENS_FILE, and keeps neither.
+// newToken runs `api token new`, and returns the exit code. It prints the token and
+// its line for ADMIN_TOKENS_FILE, and stores neither.
 func newToken(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("api token new", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	name := flags.String("name", "", "whose it is, as the history and the log will say")
+	name := flags.String("name", "", "its owner, as shown in the history and the log")
 	role := flags.String("role", "", "viewer, operator or admin")
 	asJSON := flags.Bool("json", false, "print JSON")
 	var end time.Time
-	flags.Func("for", "how long it is valid, such as 90d, 12h or 30m (default: without an end)", func(s string) error {
+	flags.Func("for", "how long it is valid, such as 90d, 12h or 30m (default: no end)", func(s string) error {
 		life, err := parseLife(s)
 		end = time.Now().Add(life)
 		return err
@@ -36,18 +36,18 @@ func newToken(args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "api token new: does not understand %q\n", flags.Args())
+		fmt.Fprintf(stderr, "api token new: unexpected arguments %q\n", flags.Args())
 		return exitUsage
 	}
 	token, line, err := httpx.NewToken(*name, *role, end)
 	if err != nil {
-		fmt.Fprintf(stderr, "api token new: %v; say --name NAME --role ROLE\n", err)
+		fmt.Fprintf(stderr, "api token new: %v; usage: api token new --name NAME --role ROLE\n", err)
 		return exitUsage
 	}
 	if *asJSON {
 		err = json.NewEncoder(stdout).Encode(map[string]string{"token": token, "line": line})
 	} else {
-		fmt.Fprintln(stderr, "The token, shown only now, and below it the line for ADMIN_TOKENS_FILE:")
+		fmt.Fprintln(stderr, "The token, which is not shown again, and below it the line for ADMIN_TOKENS_FILE:")
 		_, err = fmt.Fprintf(stdout, "%s\n%s\n", token, line)
 	}
 	if err != nil {
@@ -57,8 +57,8 @@ func newToken(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// parseLife reads a length of time that may be in days. It is at least a second,
-// because the file's times have no less.
+// parseLife parses a duration that may be in days. It is at least a second, because
+// the file has its times in whole seconds.
 func parseLife(s string) (time.Duration, error) {
 	life, err := time.ParseDuration(s)
 	if days, inDays := strings.CutSuffix(s, "d"); inDays {
@@ -67,7 +67,7 @@ func parseLife(s string) (time.Duration, error) {
 		life = time.Duration(min(n, maxTokenLife+1)) * 24 * time.Hour
 	}
 	if err != nil || life < time.Second || life > maxTokenLife*24*time.Hour {
-		return 0, fmt.Errorf("want a length of time such as 90d, 12h or 30m, at most %dd", maxTokenLife)
+		return 0, fmt.Errorf("want a duration such as 90d, 12h or 30m, at most %dd", maxTokenLife)
 	}
 	return life, nil
 }

@@ -2,8 +2,8 @@ package main
 
 import "syscall"
 
-// attributes keep Ctrl-C in a terminal for us, and end a pod with us, also when
-// we are killed.
+// attributes keep a terminal's Ctrl-C from reaching the pods, and end them with us
+// even if we are killed.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -4,8 +4,8 @@ package main
 
 import "syscall"
 
-// attributes keep Ctrl-C in a terminal for us. Only Linux can also end a pod
-// with us: elsewhere it is left behind when we are killed.
+// attributes keep a terminal's Ctrl-C from reaching the pods. Only Linux can also
+// end them with us: elsewhere they keep running if we are killed.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

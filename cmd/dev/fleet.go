@@ -12,7 +12,7 @@ import (
 	"platform-settings/internal/pgserver"
 )
 
-// redrawInterval is how often the view is looked over.
+// redrawInterval is how often the view is redrawn.
 const redrawInterval = 50 * time.Millisecond
 
 // fleet is what is known of the pods. Only watch writes it.
@@ -20,7 +20,8 @@ type fleet struct {
 	pods []*pod
 	last []sight // by pod
 
-	// revision is the newest one seen; a burst of commits shows as its last.
+	// revision is the newest one seen. Of a burst of commits, only the last is
+	// reported.
 	revision int64
 	since    []time.Time // by pod: first seen with it; nil: it was there at the start
 	told     bool        // every pod that answers has it
@@ -71,7 +72,7 @@ func (f *fleet) watch(ctx context.Context, server *pgserver.Server, screen *scre
 				p := f.pods[r.pod]
 				screen.say(fmt.Sprintf("%s has ended: %v; its log ends:\n%s", p.name, r.sight.err, p.logTail()))
 			}
-			if f.see(r.pod, r.sight) && !screen.terminal { // a terminal has it in the frame
+			if f.see(r.pod, r.sight) && !screen.terminal { // in a terminal, the frame shows it
 				screen.say(f.change())
 			}
 		case <-redraw.C:
@@ -87,8 +88,8 @@ func (f *fleet) watch(ctx context.Context, server *pgserver.Server, screen *scre
 	}
 }
 
-// see takes in what was seen of a pod. It is true once for a revision: when all
-// pods that answer have it.
+// see records what was seen of a pod. It returns true once for each revision: when
+// all pods that answer have it.
 func (f *fleet) see(pod int, s sight) bool {
 	f.last[pod] = s
 	if s.err == nil && s.ready.Revision > f.revision {
@@ -110,8 +111,8 @@ func (f *fleet) see(pod int, s sight) bool {
 	return true
 }
 
-// change says where the newest revision is, and how long it took from the first
-// pod to the last, as far as polling can tell.
+// change reports which pods have the newest revision, and how long it took from the
+// first pod to the last, as far as polling can tell.
 func (f *fleet) change() string {
 	var on, missing []string
 	var first, last time.Time
@@ -129,7 +130,7 @@ func (f *fleet) change() string {
 			last = at
 		}
 	}
-	// Between two looks nobody knows when it came.
+	// A pod may have had it up to one poll earlier than seen.
 	text := fmt.Sprintf("revision %d: on %s within %d ms, as seen by polling every %d ms",
 		f.revision, strings.Join(on, ", "), (last.Sub(first) + pollInterval).Milliseconds(), pollInterval.Milliseconds())
 	if missing != nil {
@@ -161,7 +162,7 @@ func (f *fleet) frame() []string {
 			problems = append(problems, p.name+": "+problem)
 		}
 	}
-	_ = table.Flush() // a builder takes all
+	_ = table.Flush() // a strings.Builder never fails
 	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
 	if f.since != nil {
 		lines = append(lines, f.change())

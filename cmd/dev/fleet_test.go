@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// threePods is a fleet that was found at revision 1.
+// threePods is a fleet at revision 1.
 func threePods() *fleet {
 	return &fleet{
 		pods:     []*pod{{name: "pod-1"}, {name: "pod-2"}, {name: "pod-3"}},

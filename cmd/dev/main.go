@@ -23,7 +23,7 @@ import (
 
 func main() {
 	count := flag.Int("pods", 3, "how many pods")
-	length := flag.Duration("for", 0, "end by itself after this time; 0: with Ctrl-C")
+	length := flag.Duration("for", 0, "stop after this time; 0: run until Ctrl-C")
 	flag.Parse()
 	if *count < 1 || *length < 0 || flag.NArg() > 0 {
 		flag.Usage()
@@ -42,8 +42,8 @@ func interrupts() (asked, hurried context.Context) {
 	asked, ask := context.WithCancel(context.Background())
 	hurried, hurry := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
-	// Unless we ask for SIGPIPE, the runtime ends us on the spot when whoever
-	// read our lines has gone, as in "| head".
+	// Without this, SIGPIPE would end us at once when the reader of our output
+	// has gone, as in "| head", and nothing would be cleaned up.
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	go func() {
 		<-signals
@@ -57,7 +57,7 @@ func interrupts() (asked, hurried context.Context) {
 	return asked, hurried
 }
 
-// run is the life of the fleet. An early end that was asked for is no error.
+// run runs the fleet until it is asked to stop. Being stopped early is no error.
 func run(asked, hurried context.Context, count int, length time.Duration) (err error) {
 	screen := newScreen(os.Stdout)
 	dir, err := os.MkdirTemp("", "platform-settings-dev-")
@@ -105,7 +105,7 @@ func run(asked, hurried context.Context, count int, length time.Duration) (err e
 	return nil
 }
 
-// unless is nil when we were asked to stop: then the error tells of nothing else.
+// unless drops an error if we were asked to stop, because then that is its cause.
 func unless(asked context.Context, err error) error {
 	if asked.Err() != nil {
 		return nil
@@ -129,7 +129,7 @@ func adminToken() string {
 	return hex.EncodeToString(secret)
 }
 
-// introduction says what there is, with lines to copy that do something with it.
+// introduction lists what is running, and commands to try on it.
 func introduction(server *pgserver.Server, pods []*pod, dir, token string) string {
 	database := server.URL("postgres")
 	var text strings.Builder
@@ -140,10 +140,10 @@ func introduction(server *pgserver.Server, pods []*pod, dir, token string) strin
 	}
 	fmt.Fprintf(table, "admin token\t\t%s\n", token)
 	fmt.Fprintf(table, "logs\t\t%s\n", filepath.Join(dir, "pod-*.log"))
-	_ = table.Flush() // a builder takes all
+	_ = table.Flush() // a strings.Builder never fails
 
 	fmt.Fprintf(&text, `
-Turn maintenance on, and hear which pods have it:
+Turn maintenance on, and see which pods have it:
   curl -X PUT -H "Authorization: Bearer %s" -H 'Prefer: wait=5' -H 'Content-Type: application/json' -d '{"enabled":true,"message":"Back soon"}' %s/api/v1/admin/maintenance
 Flip it as a DBA would:
   psql '%s' -c "UPDATE platform_settings SET value_bool = NOT value_bool WHERE key = 'maintenance_mode'"

@@ -19,7 +19,7 @@ import (
 	"platform-settings/internal/pgserver"
 )
 
-// output is the lines of a running dev.
+// output is what a running dev prints, line by line.
 type output struct {
 	t     *testing.T
 	lines chan string
@@ -52,8 +52,8 @@ func TestTheFleetRunsAsPrintedAndLeavesNothing(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	// Found here, PostgreSQL's binaries are not fetched into the directory that
-	// has to be empty in the end.
+	// Find PostgreSQL's binaries here, so that dev does not fetch them into the
+	// directory that has to be empty at the end.
 	postgres, err := pgserver.BinDir(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestTheFleetRunsAsPrintedAndLeavesNothing(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Process.Kill() // for a test that fails; its children die with it
+	defer cmd.Process.Kill() // if the test fails; the children die with it
 	out := &output{t: t, lines: make(chan string)}
 	go func() {
 		defer close(out.lines)
@@ -168,8 +168,8 @@ func TestTheFleetRunsAsPrintedAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// openDir is a temporary directory that the account which runs PostgreSQL for
-// root may enter, unlike those of the testing package.
+// openDir makes a temporary directory that other accounts may enter, unlike
+// t.TempDir: PostgreSQL does not run as root.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dev-test-")

@@ -18,10 +18,10 @@ import (
 const (
 	host = "127.0.0.1"
 
-	// firstPort is the first pod's, unless somebody has it.
+	// firstPort is the first pod's port, unless it is taken.
 	firstPort = 8081
 
-	// stopTimeout is for a pod to stop by itself: its drain, and some more.
+	// stopTimeout is how long a pod may take to stop: its drain, and some more.
 	stopTimeout = 15 * time.Second
 )
 
@@ -29,14 +29,14 @@ const (
 type pod struct {
 	name    string
 	url     string
-	log     string // the file
+	log     string // the log file
 	process *os.Process
-	exited  chan struct{} // closed when it is reaped
+	exited  chan struct{} // closed when the process has ended
 	state   string        // how it ended; read it after exited
 }
 
-// startPods starts them all at once, as a deploy does. It returns those that
-// run also when one could not be started.
+// startPods starts all pods at once, as a deployment does. If one cannot be started,
+// it returns those that already run together with the error.
 func startPods(binary, dir string, count int, databaseURL, token string) ([]*pod, error) {
 	var pods []*pod
 	port := firstPort
@@ -53,7 +53,8 @@ func startPods(binary, dir string, count int, databaseURL, token string) ([]*pod
 			log:    filepath.Join(dir, name+".log"),
 			exited: make(chan struct{}),
 		}
-		// Nothing of the caller's environment, which may hold settings of its own.
+		// The caller's environment is not passed on, because it may contain our
+		// variables.
 		err = p.start(binary, []string{
 			"DATABASE_URL=" + databaseURL,
 			"LISTEN_ADDR=" + address,
@@ -71,7 +72,7 @@ func startPods(binary, dir string, count int, databaseURL, token string) ([]*pod
 	return pods, nil
 }
 
-// freePort is the first port, counting up, that nobody has at the moment.
+// freePort returns the first free port from this one upwards.
 func freePort(port int) (int, error) {
 	for last := port + 1000; ; port++ {
 		listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
@@ -116,7 +117,7 @@ func (p *pod) start(binary string, environment []string) error {
 	return nil
 }
 
-// stopPods ends them all at once.
+// stopPods stops all pods at once.
 func stopPods(hurried context.Context, pods []*pod) {
 	var stopping sync.WaitGroup
 	for _, p := range pods {
@@ -125,7 +126,7 @@ func stopPods(hurried context.Context, pods []*pod) {
 	stopping.Wait()
 }
 
-// stop asks, and uses force after a while or when hurried.
+// stop sends SIGTERM, and SIGKILL after stopTimeout or when hurried.
 func (p *pod) stop(hurried context.Context) {
 	_ = p.process.Signal(syscall.SIGTERM) // fails only when it has ended
 	timeout := time.NewTimer(stopTimeout)

@@ -9,20 +9,20 @@ import (
 	"golang.org/x/term"
 )
 
-// screen is where we write: lines, and in a terminal a frame that stays below
-// them and is redrawn in place.
+// screen is standard output: lines, and on a terminal a frame below them that is
+// redrawn in place.
 type screen struct {
 	out      *os.File
 	terminal bool
-	drawn    []string // the frame that stands above the cursor
+	drawn    []string // the frame that is on the screen, above the cursor
 }
 
 func newScreen(out *os.File) *screen {
 	return &screen{out: out, terminal: term.IsTerminal(int(out.Fd()))}
 }
 
-// say prints text for good; the frame has to be drawn again below it. Nobody
-// is told when the reader has gone: SIGPIPE or SIGHUP ends us.
+// say prints text above the frame, which then has to be drawn again. Write errors
+// are ignored: if the reader has gone, SIGPIPE or SIGHUP stops us.
 func (s *screen) say(text string) {
 	if s.terminal {
 		text = s.top() + "\x1b[J" + text
@@ -50,7 +50,7 @@ func (s *screen) draw(lines []string) {
 	_, _ = s.out.Write(text.Bytes())
 }
 
-// leave lets the frame stand where it is.
+// leave keeps the frame on the screen as it is.
 func (s *screen) leave() { s.drawn = nil }
 
 // top moves the cursor to the frame's first line.
@@ -61,8 +61,8 @@ func (s *screen) top() string {
 	return fmt.Sprintf("\r\x1b[%dA", len(s.drawn))
 }
 
-// fit cuts the lines to the terminal's size: a line that wraps would be counted
-// as one when the frame is redrawn.
+// fit cuts the lines to the terminal's size, because the frame's height is counted
+// in lines, and a line that wraps would take two.
 func (s *screen) fit(lines []string) []string {
 	width, height, err := term.GetSize(int(s.out.Fd()))
 	if err != nil || width == 0 || height == 0 {

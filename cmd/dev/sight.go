@@ -15,23 +15,23 @@ import (
 const (
 	pollInterval = 20 * time.Millisecond
 
-	// answerInterval is how often a pod's public answer is asked for between
-	// revisions: a window may begin or end. Each time is a line in the pod's log.
+	// answerInterval is how often GET / is sent while the revision is unchanged,
+	// because a window may begin or end. Each request is a line in the pod's log.
 	answerInterval = time.Second
 
-	// answerTimeout is when a pod counts as not answering.
+	// answerTimeout is how long a pod may take before it counts as not answering.
 	answerTimeout = time.Second
 
-	// startTimeout is for a pod to migrate, read and listen.
+	// startTimeout is how long a pod may take to migrate, read and listen.
 	startTimeout = 30 * time.Second
 )
 
-// sight is what one poll of a pod saw.
+// sight is the result of one poll of a pod.
 type sight struct {
 	at    time.Time
 	ready readiness
-	err   error // no answer; the rest is old or zero
-	ended bool  // the pod's last sight: it runs no more
+	err   error // no answer; the other fields are old or zero
+	ended bool  // the process has ended; this is its last sight
 
 	answer   int // the status of GET /
 	answerAt time.Time
@@ -46,11 +46,11 @@ type readiness struct {
 	Problems []string `json:"problems"`
 }
 
-// client keeps a connection to each pod, and asks no proxy.
+// client keeps a connection to each pod, and uses no proxy.
 var client = &http.Client{Timeout: answerTimeout, Transport: &http.Transport{}}
 
-// look polls the pod; last is what the poll before saw. The public answer is
-// asked for after the revision, so it is never older.
+// look polls the pod; last is the previous poll's result. GET / comes after the
+// revision, so its answer is never older.
 func (p *pod) look(ctx context.Context, last sight) sight {
 	now := last
 	now.ready, now.err = p.askReady(ctx)
@@ -66,7 +66,7 @@ func (p *pod) look(ctx context.Context, last sight) sight {
 		return now
 	}
 	defer response.Body.Close()
-	_, now.err = io.Copy(io.Discard, response.Body) // keeps the connection
+	_, now.err = io.Copy(io.Discard, response.Body) // so that the connection is reused
 	now.answer = response.StatusCode
 	return now
 }
@@ -91,7 +91,7 @@ func (p *pod) get(ctx context.Context, path string) (*http.Response, error) {
 	}
 	response, err := client.Do(request)
 	if failed, ok := errors.AsType[*url.Error](err); ok {
-		return nil, failed.Err // the view has the URL already
+		return nil, failed.Err // the view shows the URL anyway
 	}
 	return response, err
 }
@@ -114,7 +114,7 @@ func (p *pod) sights(ctx context.Context, last sight) iter.Seq[sight] {
 	}
 }
 
-// awaitReady waits until the pod serves the database's settings and hears of
+// awaitReady waits until the pod serves the database's settings and listens for
 // changes.
 func (p *pod) awaitReady(ctx context.Context) (sight, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %s", startTimeout))

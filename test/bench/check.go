@@ -11,20 +11,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// attempts is how often a limit is tried. Noise only ever adds: one attempt
-// within the limit is enough, and code that got slower has none.
+// attempts is how often a limit is tried. Noise can only make a figure worse, so one
+// attempt within the limit is enough. Code that got slower has no such attempt.
 const attempts = 3
 
-// guard is a number that must not grow. What counts objects, bytes or buffers is
-// the same on any machine; what takes time is a ratio to something measured in
-// turn with it.
+// guard is a number that must not grow. Counts of objects, bytes or buffers are the same
+// on any machine. Times are ratios to something that is measured in turn with them.
 type guard struct {
 	what    string
-	most    float64 // what was measured, and for what takes time twice that or more, since machines are noisy (propagation: the goal and a quarter), for what counts a tenth
+	most    float64 // the measured figure with a margin: a tenth for counts; twice or more for times, because machines are noisy (propagation: a quarter above the goal)
 	measure func(context.Context) (float64, error)
 }
 
-// check measures every guard and fails where one is over its limit.
+// check measures every guard, and fails if one is over its limit.
 func check(ctx context.Context, r *report, o options) error {
 	readers, stopReaders, err := openReaders(ctx)
 	if err != nil {
@@ -48,7 +47,7 @@ func check(ctx context.Context, r *report, o options) error {
 	defer crowd.close()
 	floor, whole, unregistered := contenders[0], contenders[1], contenders[2]
 
-	// What no request should cost more than: the shape that this project came from.
+	// No request should cost more than with what this project replaced.
 	origin := readers[slices.IndexFunc(readers, func(r reader) bool { return r.library == originName })].read
 
 	var value int64
@@ -122,7 +121,7 @@ func check(ctx context.Context, r *report, o options) error {
 	return errors.Join(over...)
 }
 
-// cheapest is the least of several runs.
+// cheapest is the lowest figure of several runs.
 func cheapest(read func(int) int64) float64 {
 	n := enough(read, 4e6)
 	least := cost(read, n, 1)
@@ -132,7 +131,7 @@ func cheapest(read func(int) int64) float64 {
 	return least
 }
 
-// objects is what a commit makes one pod allocate, its connection included.
+// objects is how many objects one pod and its connection allocate for a commit.
 func objects(ctx context.Context, c *contender, value *int64) (float64, error) {
 	const pods, rounds = 100, 50
 	var before, after runtime.MemStats
@@ -144,14 +143,14 @@ func objects(ctx context.Context, c *contender, value *int64) (float64, error) {
 	return float64(after.Mallocs-before.Mallocs) / (pods * rounds), nil
 }
 
-// idleReport is how long a backend of PostgreSQL may be idle before it adds what it
-// has read to the database's counters (PGSTAT_IDLE_INTERVAL, 10 s), and a little.
+// idleReport is how long a PostgreSQL backend may be idle before it adds its reads to
+// the database's counters (PGSTAT_IDLE_INTERVAL, 10 s), and a little more.
 const idleReport = 11 * time.Second
 
 // ofDatabase is how much a counter of the database grows for one write.
 func ofDatabase(ctx context.Context, c *contender, value *int64, counter string) (float64, error) {
 	const writes = 200
-	// What the watchers' backends read when they connected is not the writes'.
+	// The reads of the watchers' backends while connecting do not belong to the writes.
 	select {
 	case <-time.After(idleReport):
 	case <-ctx.Done():

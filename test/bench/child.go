@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// child is a process of its own that is this program again. A peer's server is
-// one: PostgreSQL has one, and sharing ours would charge a peer's garbage to all.
+// child is this program again, as a process of its own. The servers of other systems
+// run in one, as PostgreSQL does. In our own process their garbage collection would
+// slow down all systems.
 type child struct {
-	address string // the first line that it says
+	address string // the first line that it prints
 	cmd     *exec.Cmd
-	input   io.WriteCloser // its end stops the child
+	input   io.WriteCloser // closing it stops the child
 	output  *os.File
 	lines   *bufio.Reader
 	dir     string
@@ -30,14 +31,14 @@ var servers = map[string]func(dir string) (address string, stop func(), err erro
 	"nats": serveNATS,
 }
 
-// talkers are children that take orders and answer, line by line. They end with
-// their orders.
+// talkers are children that read orders and answer, line by line. They end when their
+// input does.
 var talkers = map[string]func(orders *bufio.Scanner, answers io.Writer) error{
 	"leader":    lead,
 	"followers": follow,
 }
 
-// startChild starts a server or a talker and reads its address.
+// startChild starts a server or a talker, and reads its address.
 func startChild(ctx context.Context, name string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -71,7 +72,7 @@ func startChild(ctx context.Context, name string) (*child, error) {
 	return c, nil
 }
 
-// hear is the child's next line.
+// hear returns the child's next line.
 func (c *child) hear() (string, error) {
 	if err := c.output.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
@@ -80,7 +81,7 @@ func (c *child) hear() (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-// order tells a talker something.
+// order sends a talker an order.
 func (c *child) order(line string) error {
 	_, err := io.WriteString(c.input, line+"\n")
 	return err
@@ -93,7 +94,7 @@ func (c *child) stop() {
 	_ = os.RemoveAll(c.dir)
 }
 
-// serve is the child's own life: it serves until its input ends.
+// serve runs in the child: it serves until its input ends.
 func serve(name, dir string) error {
 	if talk, ok := talkers[name]; ok {
 		return talk(bufio.NewScanner(os.Stdin), os.Stdout)
@@ -112,14 +113,14 @@ func serve(name, dir string) error {
 	return nil
 }
 
-// diesWithUs has a child end with this process, should it be killed.
+// diesWithUs makes a child end even if this process is killed.
 func diesWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// freeAddress is one that was free a moment ago.
+// freeAddress is an address that was free a moment ago.
 func freeAddress() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		panic(err) // no port is left on this machine
+		panic(err) // this machine has no free port
 	}
 	defer l.Close()
 	return l.Addr().String()

@@ -11,13 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// traffic is what a fleet's connections carried, by what they are for.
+// traffic is how many bytes a fleet's connections carried, by their purpose.
 type traffic struct{ listener, poller carried }
 
-// carried is in bytes, as the pods see it, without TCP's own.
+// carried is in bytes, as seen by the pods, without TCP's overhead.
 type carried struct{ in, out atomic.Int64 }
 
-// counting has the connections that dial makes counted.
+// counting counts the bytes of the connections that dial makes.
 func (c *carried) counting(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -50,8 +50,8 @@ const (
 	connectedChanges = 50
 )
 
-// connections is what a pod's connections cost: bytes for a change, and memory of
-// PostgreSQL, which has a process for each.
+// connections measures what a pod's connections cost: bytes for a change, and memory of
+// PostgreSQL, which has a process for each connection.
 func connections(ctx context.Context, r *report, o options) error {
 	server, err := startPostgres(ctx, 2*connectedPods+50, nil)
 	if err != nil {
@@ -76,7 +76,7 @@ func connections(ctx context.Context, r *report, o options) error {
 		return err
 	}
 
-	// Memory when each connection has done what it is for: the reads, changes, polls.
+	// Measure memory after each connection has done its work: reads, changes, polls.
 	const ttl = 500 * time.Millisecond
 	f := &fleet{url: url, names: true, ttl: ttl}
 	defer f.stop()
@@ -103,11 +103,11 @@ func connections(ctx context.Context, r *report, o options) error {
 	if err := conn.QueryRow(ctx, `SELECT max_val::float8 FROM pg_settings WHERE name = 'max_connections'`).Scan(&most); err != nil {
 		return err
 	}
-	r.section("limits", "What PostgreSQL refuses to be set beyond.", "setting", "most").row("max_connections", most)
+	r.section("limits", "The highest values that PostgreSQL accepts.", "setting", "most").row("max_connections", most)
 	return nil
 }
 
-// changes makes some, each after all pods have acknowledged the one before.
+// changes makes some changes, each after all pods have acknowledged the one before.
 func changes(ctx context.Context, conn *pgx.Conn) error {
 	for range connectedChanges {
 		if _, err := conn.Exec(ctx, `UPDATE platform_settings SET value_int = value_int + 1 WHERE key = 'bench'`); err != nil {
@@ -120,11 +120,11 @@ func changes(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// flow is bytes for one pod and change.
+// flow is the bytes for one pod and change, in each direction.
 type flow struct{ in, out float64 }
 
-// traffics is what a change sends. Nothing polls meanwhile, so that all that the
-// poller's connection carries is the acknowledgement.
+// traffics measures the bytes that a change sends. Nothing polls meanwhile, so the
+// poller's connection carries only the acknowledgement.
 func traffics(ctx context.Context, url string, conn *pgx.Conn) (listener, poller flow, err error) {
 	t := &traffic{}
 	f := &fleet{url: url, names: true, ttl: never, wire: t}
@@ -147,13 +147,13 @@ func traffics(ctx context.Context, url string, conn *pgx.Conn) (listener, poller
 	return share(&t.listener, listening), share(&t.poller, polling), nil
 }
 
-// held is what one backend holds, the median of several, in KiB.
+// held is the memory of one backend, the median of several, in KiB.
 type held struct {
 	backends                      int
 	private, proportional, tables float64
 }
 
-// memory is that of the backends whose application's name is like this.
+// memory is the memory of the backends whose application_name is LIKE this.
 func memory(ctx context.Context, conn *pgx.Conn, name string) (held, error) {
 	rows, err := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE application_name LIKE $1`, name)
 	if err != nil {

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// onPostgres and onLeader are the sizes that are calculated with.
+// onPostgres and onLeader are the sizes that the calculation uses.
 var (
 	onPostgres = []float64{10, 100, 500, 1000}
 	onLeader   = []float64{10, 100, 1000, 5000}
 )
 
-// costs are what one run measured, in KiB, bytes and ms.
+// costs are the measurements of one run, in KiB, bytes and ms.
 type costs struct {
 	connections, memory    float64 // of a pod
 	notified, acknowledged float64 // bytes of a change, for a pod
@@ -21,7 +21,7 @@ type costs struct {
 	passing, following     curve   // of a change, for one follower, by followers of one process
 	holding, until         curve
 	followed               float64 // bytes of a change, for a follower
-	unregistered           float64 // of PostgreSQL for a change, by 100 pods that make no acknowledgements
+	unregistered           float64 // of PostgreSQL for a change, with 100 pods that do not acknowledge
 }
 
 func readCosts(f *figures) (c costs) {
@@ -59,7 +59,7 @@ func readCosts(f *figures) (c costs) {
 	return c
 }
 
-// table is the costs as the page lists them.
+// table lists the costs as on the page.
 func (c costs) table() []costRow {
 	return []costRow{
 		{"A", "connections of a pod", number(c.connections), "connections: of a pod, both rows"},
@@ -73,14 +73,14 @@ func (c costs) table() []costRow {
 		{"I", "until the last pod has it, p50", c.last.String(), "propagation: ours, last p50"},
 		{"J", "processor time to pass a change on, for each follower, by followers of one process", c.passing.String(), "following: server's CPU"},
 		{"K", "the same of the follower", c.following.String(), "following: follower's"},
-		{"L", "memory of who passes it on, for each follower", c.holding.String(), "following: server's KiB"},
+		{"L", "memory of the process that passes it on, for each follower", c.holding.String(), "following: server's KiB"},
 		{"M", "bytes of a change, for each follower", number(c.followed), "following: bytes a change"},
 		{"N", "until the last follower has it, p50", c.until.String(), "following: last p50"},
 		{"O", "G without acknowledgements", "100: " + in(c.unregistered, inTime), "propagation: ours without register, server's"},
 	}
 }
 
-// costRow is a letter for a figure, and the row that it is from.
+// costRow is a cost with its letter, its figure and the row that it comes from.
 type costRow struct{ Letter, What, Figure, Row string }
 
 // curve is a figure measured at several sizes.
@@ -89,8 +89,9 @@ type curve struct {
 	units         []unit
 }
 
-// at is the figure at a size: measured there, else on the line between two rows,
-// and beyond the largest on that through the rows of 100 and the largest.
+// at is the figure for a size. If that was not measured, it is on the line between the
+// rows around it, or beyond the largest, on the line through the rows for 100 and for
+// the largest.
 func (c curve) at(n float64) amount {
 	from := 0 // the largest row that is not larger
 	for i, size := range c.sizes {

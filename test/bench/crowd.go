@@ -9,12 +9,12 @@ import (
 	"platform-settings/internal/pgserver"
 )
 
-// tokenNames is how many names the pod's tokens have: a name has a budget of waits.
+// tokenNames is how many names the pod's tokens have. Waits are limited for each name.
 const tokenNames = 10
 
 func tokenOf(name int) string { return fmt.Sprintf("crowd-token-%04d-0123456789-0123456789", name) }
 
-// crowded is a pod as a process of its own, for crowds of callers to come to.
+// crowded is a pod as a process of its own that many callers use at once.
 type crowded struct {
 	*process
 	binary string
@@ -24,7 +24,7 @@ type crowded struct {
 	remove func()
 }
 
-// openCrowded starts one whose gate is closed.
+// openCrowded starts a pod whose gate is closed.
 func openCrowded(ctx context.Context) (_ *crowded, err error) {
 	c := &crowded{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxWatchers}, Timeout: 2 * patience}}
 	if c.binary, c.remove, err = buildPod(ctx); err != nil {
@@ -51,7 +51,7 @@ func openCrowded(ctx context.Context) (_ *crowded, err error) {
 	return c, err
 }
 
-// again starts the pod's process anew.
+// again restarts the pod's process.
 func (c *crowded) again(ctx context.Context) (err error) {
 	if c.process != nil {
 		c.process.stop()
@@ -75,7 +75,7 @@ func (c *crowded) close() {
 	c.remove()
 }
 
-// crowding is what callers can do to a pod who take their time, many at once.
+// crowding measures what many slow callers can do to a pod.
 func crowding(ctx context.Context, r *report, o options) error {
 	c, err := openCrowded(ctx)
 	if err != nil {
@@ -90,7 +90,7 @@ func crowding(ctx context.Context, r *report, o options) error {
 	return nil
 }
 
-// crowdGuards are what must not get worse of it.
+// crowdGuards are the figures among these that must not get worse.
 func crowdGuards(c *crowded) []guard {
 	return []guard{
 		{"503 while the body does not come, × a GET's", 3, func(ctx context.Context) (float64, error) {

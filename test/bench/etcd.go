@@ -18,7 +18,7 @@ import (
 func serveEtcd(dir string) (address string, stop func(), err error) {
 	config := embed.NewConfig()
 	config.Dir = dir
-	config.LogLevel = "fatal" // its own end is an error to it
+	config.LogLevel = "fatal" // it logs being stopped as an error
 	client, peer := freeURL(), freeURL()
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
@@ -37,7 +37,7 @@ func serveEtcd(dir string) (address string, stop func(), err error) {
 
 func freeURL() url.URL { return url.URL{Scheme: "http", Host: freeAddress()} }
 
-// etcd watches a key with a client, and so a connection, for each watcher.
+// etcd watches a key. Each watcher has a client, and so a connection, of its own.
 type etcd struct {
 	server  *child
 	writer  *clientv3.Client

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// figures looks up what a run measured, and notes what it lacks.
+// figures looks up what a run measured, and records which figures are missing.
 type figures struct {
 	run     *report
 	missing []error
 }
 
-// in is the figure of a section's column, in the row with these labels: columns,
-// each before what it holds.
+// in is the figure in a section's column, in the row with these labels: names of
+// columns, each followed by its value.
 func (f *figures) in(name, column string, labels ...any) float64 {
 	if i := slices.IndexFunc(f.run.Sections, func(s *section) bool { return s.Name == name }); i >= 0 {
 		s := f.run.Sections[i]

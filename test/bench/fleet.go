@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// waiting is `Prefer: wait`: from before a PUT is sent until its 200, which says
+// waiting measures `Prefer: wait`: from before a PUT is sent until its 200, which says
 // that every pod of the fleet has it in force.
 func waiting(ctx context.Context, r *report, o options) error {
 	server, err := startPostgres(ctx, 800, nil)
@@ -24,7 +24,7 @@ func waiting(ctx context.Context, r *report, o options) error {
 		return err
 	}
 	defer s.close()
-	table := r.section("waiting for the fleet", "PUT with Prefer: wait=10 until 200: in force on every pod, by its own word; ms. The pods poll each 10 s meanwhile.",
+	table := r.section("waiting for the fleet", "PUT with Prefer: wait=10 until 200: in force on every pod, as each pod reports; ms. Meanwhile the pods poll every 10 s.",
 		"pods", "p50", "p99", "max", "writes")
 	sizes, writes := []int{10, 100, 300}, 100
 	if o.quick {

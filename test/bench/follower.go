@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// follow is a child that follows a leader with many connections. The order is
-// "ADDRESS NUMBER"; when all follow it says so, and then, for each change that
-// all of them have, after how many nanoseconds the first, the median and the last
-// had it, and how many bytes the last one read for it. Both processes read the
-// same machine's clock.
+// follow is a child that follows a leader with many connections. Its order is "ADDRESS
+// NUMBER". It reports when all are following. Then, for each change that all of them
+// have, it reports after how many nanoseconds the first, the median and the last had
+// it, and how many bytes the last one read for it. Both processes use the same
+// machine's clock.
 func follow(orders *bufio.Scanner, answers io.Writer) error {
 	fmt.Fprintln(answers, "ready")
 	if !orders.Scan() {
@@ -30,7 +30,7 @@ func follow(orders *bufio.Scanner, answers io.Writer) error {
 	took := make(sample, n)
 	var left atomic.Int64
 	left.Store(int64(n))
-	// The next change is made when this one was answered: it meets no other.
+	// The next change is made only after this one is reported, so changes never overlap.
 	has := func(follower int, d time.Duration, size int) {
 		took[follower] = d
 		if left.Add(-1) == 0 {
@@ -39,7 +39,7 @@ func follow(orders *bufio.Scanner, answers io.Writer) error {
 		}
 	}
 	failed := make(chan error, n)
-	for from := 0; from < n; from += 50 { // at once: more might not be accepted in time
+	for from := 0; from < n; from += 50 { // more at once might not be accepted in time
 		var connecting sync.WaitGroup
 		for i := from; i < min(from+50, n); i++ {
 			connecting.Go(func() {
@@ -69,8 +69,8 @@ func follow(orders *bufio.Scanner, answers io.Writer) error {
 	}
 }
 
-// stream is a response that does not end, in chunks, read by hand: an HTTP client
-// would cost more than what is measured.
+// stream is a response that does not end, in chunks. It is parsed by hand, because an
+// HTTP client would cost more than what is measured.
 type stream struct{ *bufio.Reader }
 
 func openStream(address string) (*stream, error) {
@@ -93,7 +93,7 @@ func openStream(address string) (*stream, error) {
 	}
 }
 
-// read takes each change in, until the connection ends.
+// read reads each change until the connection ends.
 func (s *stream) read(has func(took time.Duration, size int)) error {
 	chunk := make([]byte, 1024)
 	for {
@@ -106,7 +106,7 @@ func (s *stream) read(has func(took time.Duration, size int)) error {
 		if err != nil {
 			return err
 		}
-		body := chunk[:size+2] // with its line end
+		body := chunk[:size+2] // with its line ending
 		if _, err := io.ReadFull(s, body); err != nil {
 			return err
 		}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// following is what it would take to pass changes on from a pod instead of from
-// PostgreSQL: one process that has a value, and followers in another, by their
-// number. It stands in for streams that are not built.
+// following measures what it would cost to pass changes on from a pod instead of from
+// PostgreSQL: one process has a value, and another has the followers, by their number.
+// It is a placeholder for streams, which are not built.
 func following(ctx context.Context, r *report, o options) error {
 	s := r.section("following", fmt.Sprintf("A floor for something that is not built: one process passes a change of %d bytes to followers over bare net/http, without authentication, ids or settings; one other process has all the followers. From its being in memory until the first, the median and the last has it; ms. Server's, follower's: processor µs a follower and change. Memory: of the server, a follower, without the kernel's buffers.", payloadSize),
 		"followers", "first p50", "p99", "median p50", "p99", "last p50", "p99", "max", "server's CPU", "follower's", "server's KiB", "bytes a change", "rounds")
@@ -18,10 +18,10 @@ func following(ctx context.Context, r *report, o options) error {
 		sizes = sizes[:3]
 	}
 	for _, n := range sizes {
-		// Go has raised the soft limit to the hard one by itself, here as in a child.
+		// Go raises the soft limit to the hard one at the start, in this process and in a child.
 		var limit syscall.Rlimit
 		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < uint64(n+50) {
-			r.skip("%d followers: a process may open %d files only (ulimit -Hn)", n, limit.Cur)
+			r.skip("%d followers: a process may open only %d files (ulimit -Hn)", n, limit.Cur)
 			continue
 		}
 		o.say("following: %d followers", n)

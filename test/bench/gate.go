@@ -14,19 +14,19 @@ import (
 	"platform-settings/internal/settings"
 )
 
-// gate is the product's own middleware, which is not exported: a copy of it here
-// would go on being fast when the product's gets slow.
+// gate is the product's own middleware, which is not exported. A copy of it here would
+// stay fast even if the product's became slow.
 //
 //go:linkname gate platform-settings/internal/httpx.(*Server).gate
 func gate(s *httpx.Server, next echo.HandlerFunc) echo.HandlerFunc
 
-// passing is a way that a request takes.
+// passing is one way of a request through the pod.
 type passing struct {
 	what, way string
 	pass      func(n int) int64
 }
 
-// openPassings has the gate open: maintenance is off.
+// openPassings makes passings with the gate open, because maintenance is off.
 func openPassings(ctx context.Context) ([]passing, func(), error) {
 	config, err := settings.PoolConfig("postgres://127.0.0.1/unused", "bench") // nothing connects: the engine does not run
 	if err != nil {
@@ -60,7 +60,7 @@ func openPassings(ctx context.Context) ([]passing, func(), error) {
 	}
 	routed := func(h echo.HandlerFunc) func(int) int64 {
 		e := echo.New()
-		e.RouteNotFound("/", h) // as the product's routes are, which wrap each handler once
+		e.RouteNotFound("/", h) // like the product's routes, which wrap each handler once
 		return func(n int) int64 {
 			for range n {
 				e.ServeHTTP(nowhere{}, request)
@@ -83,14 +83,14 @@ func openPassings(ctx context.Context) ([]passing, func(), error) {
 	}, pool.Close, nil
 }
 
-// nowhere is where answers go.
+// nowhere discards answers.
 type nowhere struct{ header http.Header }
 
 func (n nowhere) Header() http.Header         { return n.header }
 func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
 func (n nowhere) WriteHeader(int)             {}
 
-// gating is what the gate costs a request that passes.
+// gating measures what the gate costs a request that passes.
 func gating(ctx context.Context, r *report, o options) error {
 	passings, stop, err := openPassings(ctx)
 	if err != nil {

@@ -1,1 +1,1 @@
-// The compiler takes a function without a body only where there is assembly.
+// The compiler accepts a function without a body only in a package with assembly.

@@ -14,8 +14,8 @@ import (
 //go:embed growth.md.tmpl
 var growthPage string
 
-// grow writes the page that takes a run's measured costs to sizes that nobody
-// measured. It fails where the run lacks a figure that the page needs.
+// grow writes the page that extrapolates the costs of a run to sizes that were not
+// measured. It fails if the run lacks a figure that the page needs.
 func grow(from, to string) error {
 	content, err := os.ReadFile(from)
 	if err != nil {
@@ -28,7 +28,7 @@ func grow(from, to string) error {
 	f := &figures{run: run}
 	c := readCosts(f)
 	if len(f.missing) > 0 {
-		return fmt.Errorf("%s lacks figures that the page needs and a whole `make bench` measures:\n%w", from, errors.Join(f.missing...))
+		return fmt.Errorf("%s lacks figures that the page needs; run a whole `make bench`:\n%w", from, errors.Join(f.missing...))
 	}
 	page, err := template.New("growth").Parse(growthPage)
 	if err != nil {
@@ -41,12 +41,12 @@ func grow(from, to string) error {
 	return os.WriteFile(to, []byte(out.String()), 0o644)
 }
 
-// growth is what the page says.
+// growth is the data of the page.
 type growth struct {
 	Run        *report
 	Costs      []costRow
 	Sizes      []sized
-	FanOut     string // the most followers of one process that are measured
+	FanOut     string // the most followers of one process that were measured
 	Straight   straightness
 	Conclusion conclusion
 }
@@ -58,23 +58,23 @@ type sized struct {
 	Lines      []line
 }
 
-// straightness is whether the time until the last grows with the pods as the line
-// has it that it is extrapolated on: on the line and measured, at 500.
+// straightness compares the time until the last pod with the line that extrapolates it,
+// at 500 pods.
 type straightness struct {
 	Line, Measured string
 	Faster         bool
 }
 
-// conclusion is where each limit of PostgreSQL lies, in pods, and what the sizes
-// that were measured cost.
+// conclusion is at how many pods each limit of PostgreSQL is reached, and what the
+// measured sizes cost.
 type conclusion struct {
 	From, Slow, Full, Polled, Refused string
 	At100, At1000                     struct{ Last, Server, Memory string }
 	Unregistered, Tier100, Tier1000   string
-	Beyond                            bool // From is more than was measured
+	Beyond                            bool // From is beyond what was measured
 }
 
-// The limits that the conclusion goes by.
+// The limits on which the conclusion is based.
 const (
 	slow = 250      // ms: what the design allows 5,000 followers of a pod's stream
 	full = 16 << 20 // KiB of PostgreSQL's memory, for connections alone
@@ -82,8 +82,8 @@ const (
 
 func newGrowth(run *report, c costs) *growth {
 	g := &growth{Run: run, Costs: c.table(), FanOut: number(onLeader[len(onLeader)-1])}
-	// Sizes that have rows, but for the 200 pods: with fewer a million would be more
-	// followers each than any row has.
+	// All sizes have rows, except for 200 pods. With fewer pods, a million readers would
+	// be more followers for each pod than were measured.
 	for _, s := range []struct {
 		readers    float64
 		topologies []topology

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// idling is what pods cost that nobody writes to: queries and database time for
-// each pod and TTL, by number of settings.
+// idling measures what pods cost while nobody writes: queries and database time for each
+// pod and TTL, by number of settings.
 func idling(ctx context.Context, r *report, o options) error {
 	pods, ttl := 10, 500*time.Millisecond
 	span := 4 * o.measure
@@ -33,7 +33,7 @@ func idling(ctx context.Context, r *report, o options) error {
 	if _, err := conn.Exec(ctx, `CREATE EXTENSION pg_stat_statements`); err != nil {
 		return err
 	}
-	s := r.section("an idle fleet", fmt.Sprintf("%d pods that nobody writes to, with a TTL of %v so as to see many: what PostgreSQL planned and executed for one pod in one TTL, and the heap that a pod holds.", pods, ttl),
+	s := r.section("an idle fleet", fmt.Sprintf("%d pods while nobody writes, with a short TTL of %v to get many polls: what PostgreSQL planned and executed for one pod in one TTL, and the heap that a pod holds.", pods, ttl),
 		"settings", "queries a TTL", "database ms a TTL", "heap KiB a pod", "goroutines a pod")
 	for _, n := range []int{10, 1000, 10000} {
 		if _, err := conn.Exec(ctx, `INSERT INTO platform_settings (key, value_text)
@@ -49,7 +49,7 @@ func idling(ctx context.Context, r *report, o options) error {
 			f.stop()
 			return err
 		}
-		time.Sleep(8 * ttl) // the first five calls of a function in a session are planned anew
+		time.Sleep(8 * ttl) // a session plans a function's statements anew in its first five calls
 		heap, routines = liveHeap()-heap, runtime.NumGoroutine()-routines
 		if _, err := conn.Exec(ctx, `SELECT pg_stat_statements_reset()`); err != nil {
 			return err
@@ -65,7 +65,7 @@ func idling(ctx context.Context, r *report, o options) error {
 		turns := float64(pods) * span.Seconds() / ttl.Seconds()
 		s.row(n, round(calls/turns, 2), round(spent/turns, 3), round(float64(heap)/1024/float64(pods), 0), round(float64(routines)/float64(pods), 1))
 		if n == 1000 {
-			// The jitter takes up to a fifth off the TTL: 1 / 0.9 on average.
+			// Jitter shortens the TTL by up to a fifth, by a tenth on average.
 			r.reach("an idle pod with 1,000 settings, queries a TTL (less jitter)", 1, round(calls/turns*0.9, 2), "queries")
 			r.reach("an idle pod with 1,000 settings, database time a TTL", 1, round(spent/turns, 3), "ms")
 		}
@@ -73,7 +73,7 @@ func idling(ctx context.Context, r *report, o options) error {
 	return nil
 }
 
-// liveHeap is what is reachable now.
+// liveHeap is the reachable heap now, in bytes.
 func liveHeap() int64 {
 	runtime.GC()
 	runtime.GC()

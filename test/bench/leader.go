@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// payloadSize is about what settings_commit() sends for one changed setting.
+// payloadSize is about the size of what settings_commit() sends for one changed
+// setting, in bytes.
 const payloadSize = 350
 
 // told is the last change, and a channel that the next one closes.
@@ -20,9 +21,9 @@ type told struct {
 	next  chan struct{}
 }
 
-// lead is a child that has a value in memory and passes each change on to who
-// follows it: a stream with nothing to it but the passing on. Its address comes
-// first; each order is a change, which carries when it was in memory.
+// lead is a child that has a value in memory and passes each change on to its
+// followers, and does nothing else. It prints its address first. Each order makes a
+// change, which carries the time at which it was in memory.
 func lead(orders *bufio.Scanner, answers io.Writer) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Command bench measures what this project claims about speed, beside what one
-// would use instead, in the same run on the same machine. `make bench` runs it;
-// docs/benchmarks.md keeps the last run and says how to read it.
+// Command bench measures what this project claims about speed, and compares it with
+// the alternatives in the same run on the same machine. `make bench` runs it.
+// docs/benchmarks.md shows the last run and how to read it.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// maxWatchers is the most that a system is given.
+// maxWatchers is the most watchers that a system gets.
 const maxWatchers = 1000
 
 // options say how much to measure.
@@ -27,13 +27,13 @@ type options struct {
 	warmUp   int
 	rounds   int
 	pollTTL  time.Duration
-	systems  []string // of propagation; none: all
+	systems  []string // of propagation; empty: all
 	measure  time.Duration
 	say      func(format string, args ...any)
 }
 
-// parts are what can be measured, in the order of running: what needs a quiet
-// process first.
+// parts are what can be measured, in the order of running. Parts that need an idle
+// process come first.
 var parts = []struct {
 	name string
 	run  func(context.Context, *report, options) error
@@ -52,7 +52,7 @@ var parts = []struct {
 	{"crowd", crowding},
 }
 
-// guarding is the part that `make bench-check` runs, and `make bench` does not.
+// guarding is the part that only `make bench-check` runs.
 const guarding = "check"
 
 func main() {
@@ -74,13 +74,13 @@ func main() {
 func bench(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "a minute instead of ten: fewer rounds, up to 100 watchers")
-	only := flags.String("only", "", "parts to run, by comma: "+strings.Join(names(), ","))
-	systems := flags.String("systems", "", "systems of the propagation, by comma (all)")
-	watchers := flags.String("watchers", "", "numbers of watchers, by comma")
-	rounds := flags.Int("rounds", 0, "rounds of the propagation")
-	profile := flags.String("cpuprofile", "", "where a CPU profile of this process goes")
-	file := flags.String("json", "", "where the JSON goes")
-	growthFile := flags.String("grow", "", "measure nothing: write the page on how it grows here, from the JSON of -json (last.json)")
+	only := flags.String("only", "", "parts to run, comma-separated: "+strings.Join(names(), ","))
+	systems := flags.String("systems", "", "systems to compare in propagation, comma-separated (default: all)")
+	watchers := flags.String("watchers", "", "numbers of watchers, comma-separated")
+	rounds := flags.Int("rounds", 0, "rounds of propagation")
+	profile := flags.String("cpuprofile", "", "file for a CPU profile of this process")
+	file := flags.String("json", "", "file for the JSON")
+	growthFile := flags.String("grow", "", "measure nothing: write the page on growth to this file, from the JSON in -json (default: last.json)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func names() (all []string) {
 	return all
 }
 
-// list splits at commas; nothing is no list.
+// list splits at commas. An empty text is an empty list.
 func list(s string) []string {
 	if s == "" {
 		return nil

@@ -83,7 +83,7 @@ func (n *natsKV) watch(ctx context.Context, watchers int) error {
 		}
 		n.wg.Go(func() {
 			for entry := range watcher.Updates() {
-				if entry == nil { // all that stood before was told
+				if entry == nil { // all earlier values have been delivered
 					continue
 				}
 				if value, err := strconv.ParseInt(string(entry.Value()), 10, 64); err == nil {

@@ -21,21 +21,21 @@ import (
 
 const ourWrite = `UPDATE platform_settings SET value_int = $1 WHERE key = 'bench'`
 
-// never is a TTL after which nothing is still running: what a pod then has, its
-// listener brought. What polls cost is measured by itself.
+// never is a TTL that no run reaches, so every change comes from the listener. The
+// cost of polls is measured separately.
 const never = time.Hour
 
-// pod is an engine that runs, as cmd/api runs it.
+// pod is a running engine, configured as in cmd/api.
 type pod struct {
 	*source.Engine
 	registry *prometheus.Registry
 	bench    settings.Int // the handle on what the benchmarks write
-	heard    func(*pod)   // runs on the listener's goroutine, each time it is about to wait for more; nil: nothing does
+	heard    func(*pod)   // runs on the listener's goroutine, each time it is about to wait for more; may be nil
 	stop     func()       // waits until it has stopped
 }
 
-// startPod starts a pod; with no name it takes no part in the fleet's register.
-// What its connections carry is counted where there is traffic to count it in.
+// startPod starts a pod. Without a name it takes no part in the fleet's register. If
+// there is a traffic, the bytes of its connections are counted there.
 func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traffic, heard func(*pod)) (*pod, error) {
 	poolConfig, err := source.PoolConfig(url, "pool of "+name)
 	if err != nil {
@@ -72,8 +72,8 @@ func startPod(ctx context.Context, url, name string, ttl time.Duration, t *traff
 	return p, nil
 }
 
-// returning has the pod told whenever its listener reads from the connections that
-// dial makes: what it has read before is in force by then.
+// returning calls the pod's heard whenever its listener reads from a connection that
+// dial made, because whatever it read before is in force by then.
 func (p *pod) returning(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -103,7 +103,7 @@ func (p *pod) live(ctx context.Context) error {
 	})
 }
 
-// until asks again and again.
+// until polls a condition.
 func until(ctx context.Context, what string, ok func() (bool, error)) error {
 	return untilEach(ctx, time.Millisecond, what, ok)
 }
@@ -124,14 +124,14 @@ func untilEach(ctx context.Context, pause time.Duration, what string, ok func() 
 	}
 }
 
-// fleet is pods in this process on one database, each with connections of its
+// fleet is several pods in this process on one database, each with connections of its
 // own.
 type fleet struct {
 	url   string
 	names bool // they take part in the register
 	ttl   time.Duration
 	wire  *traffic            // nil: not counted
-	heard func(n int, p *pod) // see pod.heard, with its number; nil: nothing runs
+	heard func(n int, p *pod) // see pod.heard, with the pod's number; may be nil
 	pods  []*pod
 }
 
@@ -166,14 +166,14 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 	return ctx.Err()
 }
 
-// acquaint has each pod poll, as it would within a TTL: from then on it knows how
-// large the fleet is, and acknowledges accordingly. Some at a time, as they would.
+// acquaint lets each pod poll, as it would within a TTL, some at a time. From then on
+// it knows how large the fleet is, and spreads its acknowledgements accordingly.
 func (f *fleet) acquaint(ctx context.Context) {
 	for some := range slices.Chunk(f.pods, 25) {
 		ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		var wg sync.WaitGroup
 		for _, p := range some {
-			wg.Go(func() { _ = p.Await(ctx, p.Current().Revision()+1) }) // which is not coming, so it looks
+			wg.Go(func() { _ = p.Await(ctx, p.Current().Revision()+1) }) // this revision never comes, so the pod polls
 		}
 		wg.Wait()
 		cancel()
@@ -190,8 +190,8 @@ func (f *fleet) stop() {
 	f.pods = nil
 }
 
-// converged waits until each pod in the register has said that it has the last
-// revision. It asks seldom: what it asks costs the server processor time too.
+// converged waits until each pod in the register has acknowledged the last revision.
+// It asks seldom, because its queries cost the server processor time too.
 func converged(ctx context.Context, conn *pgx.Conn) error {
 	return untilEach(ctx, 10*time.Millisecond, "all pods acknowledge", func() (all bool, err error) {
 		err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM settings_pods p, settings_head h WHERE p.revision IS DISTINCT FROM h.revision)`).Scan(&all)
@@ -212,19 +212,19 @@ type ours struct {
 	wg       sync.WaitGroup
 }
 
-// openOurs has pods that report to the fleet's register after each commit, as
-// cmd/api has them.
+// openOurs starts pods that report to the fleet's register after each commit, as in
+// cmd/api.
 func openOurs(ctx context.Context, saw seen) (system, error) {
 	return openFleet(ctx, saw, true, false)
 }
 
-// openUnregistered has pods that do not.
+// openUnregistered starts pods that do not.
 func openUnregistered(ctx context.Context, saw seen) (system, error) {
 	return openFleet(ctx, saw, false, false)
 }
 
-// openWatched has those signed for by goroutines that wait for what is in force,
-// as a pod's own streams do.
+// openWatched starts such pods, and signs for each on a goroutine that waits for the
+// snapshot, as a pod's own streams do.
 func openWatched(ctx context.Context, saw seen) (system, error) {
 	return openFleet(ctx, saw, false, true)
 }
@@ -258,8 +258,9 @@ func openFleet(ctx context.Context, saw seen, registered, watched bool) (_ syste
 	return o, nil
 }
 
-// watch signs what any reader would read, through a typed handle: where the others'
-// handlers sign, on the goroutine that hears it, or one wake-up later.
+// watch signs for the value that any reader would read, through a typed handle. It
+// does so on the goroutine that hears it, like the others' handlers, or one wake-up
+// later.
 func (o *ours) watch(ctx context.Context, n int) error {
 	from := len(o.fleet.pods)
 	if err := o.fleet.grow(ctx, n); err != nil {
@@ -282,8 +283,8 @@ func (o *ours) write(ctx context.Context, value int64) error {
 	return err
 }
 
-// awaited says whether somebody waits for each change to be acknowledged, which
-// pods then do at once. In the race, settle does.
+// awaited sets whether somebody waits for the acknowledgement of each change. If so,
+// pods acknowledge at once. In the race, settle waits.
 func (o *ours) awaited(ctx context.Context, is bool) error {
 	_, err := o.writer.Exec(ctx, `SELECT set_config('settings.wait', $1, false)`, strconv.FormatBool(is))
 	return err

@@ -15,8 +15,8 @@ import (
 	"github.com/open-feature/go-sdk/openfeature/memprovider"
 )
 
-// origin is the shape that this project came from: a copy behind a mutex, and a
-// look at the clock on each call.
+// origin is what this project replaced: a copy behind a mutex, whose age is checked
+// against the clock on each call.
 type origin struct {
 	mu     sync.Mutex
 	readAt time.Time
@@ -31,7 +31,7 @@ const (
 
 func (o *origin) fresh() {
 	if time.Since(o.readAt) > originTTL {
-		o.readAt = time.Now() // it would read the table here, with every request waiting
+		o.readAt = time.Now() // the real one would read the table here while every request waits
 	}
 }
 

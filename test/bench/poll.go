@@ -17,10 +17,11 @@ type look struct {
 	value int64
 }
 
-// polling is a 10 s poll, which is what the project's first fix was, by number of
-// watchers. A closed loop of it would take ten seconds a round, so writes overlap: each poller keeps what it saw and when,
-// and a write is in force on it at the first look that finds it or a later one.
-// One set of pollers serves all sizes, the first n of them each.
+// polling measures a poll every 10 s, which was the project's first fix, by number of
+// watchers. In a closed loop a round would take ten seconds, so writes overlap: each
+// poller records what it saw and when, and a write is in force on it from the first
+// look that finds this write or a later one. One set of pollers serves all sizes: a
+// size of n uses the first n.
 func polling(ctx context.Context, r *report, o options) error {
 	server, err := startPostgres(ctx, maxWatchers+50, nil)
 	if err != nil {
@@ -48,7 +49,7 @@ func polling(ctx context.Context, r *report, o options) error {
 		return err
 	}
 	defer writer.Close(context.WithoutCancel(ctx))
-	// Writes from when all pollers have begun until a TTL before they end.
+	// Write from the time when all pollers have begun until a TTL before they end.
 	time.Sleep(ttl)
 	written := make([]time.Time, writes)
 	pause := (2*ttl - time.Since(began)) / time.Duration(writes)
@@ -82,7 +83,8 @@ func polling(ctx context.Context, r *report, o options) error {
 	return nil
 }
 
-// poll looks each TTL until ctx ends, the first time at random within it.
+// poll looks once every TTL until ctx ends. The first look is at a random time within the
+// first TTL.
 func poll(ctx context.Context, url string, ttl time.Duration) (looks []look) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -106,7 +108,8 @@ func poll(ctx context.Context, url string, ttl time.Duration) (looks []look) {
 	}
 }
 
-// found is when a poller first saw a value or a later one; far off if never.
+// found is when a poller first saw this value or a later one. If it never did, that is
+// far in the future.
 func found(looks []look, value int64) time.Time {
 	for _, l := range looks {
 		if l.value >= value {

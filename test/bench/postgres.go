@@ -19,7 +19,7 @@ import (
 	"platform-settings/internal/pgserver"
 )
 
-// startPostgres starts a durable PostgreSQL for so many connections.
+// startPostgres starts a durable PostgreSQL for this many connections.
 func startPostgres(ctx context.Context, connections int, params map[string]string) (*pgserver.Server, error) {
 	all := map[string]string{"max_connections": strconv.Itoa(connections)}
 	maps.Copy(all, params)
@@ -57,8 +57,8 @@ func run(ctx context.Context, url string, statements ...string) error {
 	return nil
 }
 
-// listening is what every system on PostgreSQL without an engine is made of: a
-// writer's connection, and a bare pgxlisten listener for each watcher.
+// listening is the basis of every system on PostgreSQL without an engine: a writer's
+// connection, and a bare pgxlisten listener for each watcher.
 type listening struct {
 	server  *pgserver.Server
 	url     string
@@ -124,7 +124,7 @@ func (l *listening) close() {
 	stopPostgres(l.server)
 }
 
-// bare is a pgxlisten handler and no more.
+// bare is a pgxlisten handler and nothing more.
 type bare struct {
 	live   func()
 	handle func(ctx context.Context, payload string, conn *pgx.Conn) error
@@ -139,7 +139,7 @@ func (b *bare) HandleNotification(ctx context.Context, n *pgconn.Notification, c
 	return b.handle(ctx, n.Payload, conn)
 }
 
-// bareSchema is the least that can tell a listener of a change: a table and one
+// bareSchema is the least that can notify a listener of a change: a table and one
 // trigger.
 func bareSchema(payload string) []string {
 	return []string{
@@ -152,12 +152,12 @@ func bareSchema(payload string) []string {
 
 const bareWrite = `UPDATE bare SET value = $1 WHERE key = 'bench'`
 
-// openFloor is the floor: the value is the payload, and the handler stores it.
+// openFloor is the floor: the payload is the value, and the handler stores it.
 func openFloor(ctx context.Context, saw seen) (system, error) {
 	return openBare(ctx, bareSchema("NEW.value::text"), storing(saw))
 }
 
-// openReread is what is written first: the handler reads the table on each
+// openReread is the obvious first solution: the handler reads the table on each
 // notification.
 func openReread(ctx context.Context, saw seen) (system, error) {
 	var values [maxWatchers]atomic.Int64
@@ -199,8 +199,8 @@ func openBare(ctx context.Context, schema []string, handle func(context.Context,
 	return l, l.open(ctx)
 }
 
-// openBareOnOurs has the product's schema, with its history and revision, and
-// the floor's payload and handlers: what the schema costs by itself.
+// openBareOnOurs combines the product's schema, with its history and revision, with
+// the floor's payload and handlers. It shows what the schema alone costs.
 func openBareOnOurs(ctx context.Context, saw seen) (system, error) {
 	server, err := startPostgres(ctx, maxWatchers+50, nil)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// buildPod builds cmd/api as `make build` does, from the module's own go.mod, not
-// from the benchmarks'.
+// buildPod builds cmd/api as `make build` does, with the product's go.mod and not the
+// benchmarks'.
 func buildPod(ctx context.Context) (binary string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "bench-api-")
 	if err != nil {
@@ -82,8 +82,8 @@ func (p *process) resident() (float64, error) {
 	return kib / 1024, err
 }
 
-// metric is what the pod's own page of metrics has, by name and labels as they
-// are written there.
+// metric is a value on the pod's metrics page, by its name and labels as written
+// there.
 func (p *process) metric(client *http.Client, name string) (float64, error) {
 	response, err := client.Get("http://" + p.address + "/metrics")
 	if err != nil {
@@ -98,7 +98,7 @@ func (p *process) metric(client *http.Client, name string) (float64, error) {
 	return 0, fmt.Errorf("/metrics has no %s", name)
 }
 
-// call makes a request, with a token unless that is empty, and reads the answer, which is to be a 200.
+// call makes a request, with a token unless it is empty, and reads the answer, which must be a 200.
 func (p *process) call(ctx context.Context, client *http.Client, method, path, token, prefer, body string) (time.Duration, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+p.address+path, strings.NewReader(body))
 	if err != nil {

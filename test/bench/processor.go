@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// spent is the processor time of threads, by their files in /proc. By thread,
-// lest one that ended in between (an autovacuum's) counts as time given back.
+// spent is the processor time of each thread, by its file in /proc. A sum would shrink
+// when a thread ends, such as an autovacuum's.
 type spent map[string]time.Duration
 
-// spentBy is what a process and its children have spent, as Linux's scheduler
-// counts it, in nanoseconds: a backend's share of a change is less than the tick
-// of 10 ms that /proc/PID/stat counts in. It is empty where there is no such file.
+// spentBy is what a process and its children have spent, as Linux's scheduler counts it,
+// in nanoseconds. /proc/PID/stat counts in ticks of 10 ms, and a backend spends less
+// than that on a change. It is empty if there is no such file.
 func spentBy(process int) spent {
 	s := spent{}
 	for _, pid := range append(childrenOf(process), strconv.Itoa(process)) {
@@ -45,7 +45,7 @@ func (s spent) since(before spent) (sum time.Duration) {
 	return sum
 }
 
-// childrenOf looks through all processes: not every kernel lists children.
+// childrenOf looks through all processes, because not every kernel lists children.
 func childrenOf(process int) (children []string) {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	parent := []byte(strconv.Itoa(process))
@@ -66,16 +66,16 @@ func childrenOf(process int) (children []string) {
 // spentHere is what this process has spent.
 func spentHere() time.Duration {
 	var usage syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage) // fails only for a wrong argument
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage) // fails only with a wrong argument
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// spend has a contender run rounds alone, and keeps the processor time of a
-// change, by this process with all its watchers and by the server; what follows
-// a change until the system has settled is part of it. Alone, since in the race a
-// server would pay for what it does by itself while others have their turn.
+// spend runs rounds of one contender alone, and records the processor time of a change:
+// of this process with all its watchers, and of the server. It includes the work after
+// a change until the system has settled. The contender runs alone, because in the race
+// a server's background work during the others' turns would be counted too.
 func (c *contender) spend(ctx context.Context, n, rounds int, value *int64) error {
-	runtime.GC() // not to pay for what others left
+	runtime.GC() // so that this contender does not pay for the garbage of others
 	before, here := spentBy(c.process()), spentHere()
 	for range rounds {
 		*value++
@@ -90,7 +90,7 @@ func (c *contender) spend(ctx context.Context, n, rounds int, value *int64) erro
 	return nil
 }
 
-// kilobytes is a figure "N kB" of a process in /proc.
+// kilobytes reads a figure "N kB" of a process from /proc.
 func kilobytes(process int, file, name string) (kib float64, err error) {
 	path := fmt.Sprintf("/proc/%d/%s", process, file)
 	value := fieldOf(path, name)

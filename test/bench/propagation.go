@@ -12,8 +12,8 @@ import (
 // system carries a value from one writer to watchers, each with a connection of
 // its own.
 type system interface {
-	// watch brings the watchers up to n. Each calls seen, with its number, for
-	// each value that it has in force. It returns when all of them watch.
+	// watch adds watchers up to n. Each calls seen, with its number, for each value
+	// that it has in force. watch returns when all of them are watching.
 	watch(ctx context.Context, n int) error
 	// write commits a value, durably.
 	write(ctx context.Context, value int64) error
@@ -22,37 +22,37 @@ type system interface {
 	close()
 }
 
-// settler is a system that goes on working when its last watcher has the value.
-// What it then does is waited for, outside of what is measured, lest the next
-// system pays for it.
+// settler is a system that goes on working after its last watcher has the value. The
+// benchmark waits for that work without measuring it, so that it does not slow down
+// the next system.
 type settler interface {
 	settle(ctx context.Context) error
 }
 
-// awaitable is a system that has more to do where somebody waits for a change.
+// awaitable is a system that does more work if somebody waits for a change.
 type awaitable interface {
 	awaited(ctx context.Context, is bool) error
 }
 
-// seen is what a watcher calls.
+// seen is called by a watcher for each value.
 type seen func(watcher int, value int64)
 
-// contender is a system that was opened, and what was measured of it.
+// contender is a running system, and its measurements.
 type contender struct {
 	name string
-	most int // watchers that it is given; 0: as many as the others
+	most int // the most watchers that it gets; 0: as many as the others
 	system
 	*board
 	first, middle, last, returned sample
-	clients, server               time.Duration // processor time of a change
+	clients, server               time.Duration // processor time for a change
 }
 
-// patience is how long anything is waited for. Whatever takes longer is an error
-// and no measurement.
+// patience is how long the benchmark waits for anything. If it takes longer, that is an
+// error, not a measurement.
 const patience = 30 * time.Second
 
-// board is where one round's watchers sign. Nobody waits for its lock: there is
-// none.
+// board is where the watchers of a round sign. It has no lock, so none waits for
+// another.
 type board struct{ current atomic.Pointer[lap] }
 
 type lap struct {
@@ -73,8 +73,8 @@ func (b *board) seen(watcher int, value int64) {
 	}
 }
 
-// round is one write, timed from before it is sent until the last of n watchers
-// has it in force. A round counts where keep is true.
+// round is one write, timed from before it is sent until the last of n watchers has it
+// in force. It is recorded if keep is true.
 func (c *contender) round(ctx context.Context, n int, value int64, keep bool) error {
 	l := &lap{value: value, at: make([]atomic.Int64, n), done: make(chan struct{}), began: time.Now()}
 	l.left.Store(int64(n))
@@ -105,7 +105,7 @@ func (c *contender) round(ctx context.Context, n int, value int64, keep bool) er
 	return nil
 }
 
-// settle waits for what a system goes on doing.
+// settle waits until a system has finished its work on a change.
 func (c *contender) settle(ctx context.Context) error {
 	if s, ok := c.system.(settler); ok {
 		if err := s.settle(ctx); err != nil {
@@ -115,8 +115,8 @@ func (c *contender) settle(ctx context.Context) error {
 	return nil
 }
 
-// loop runs rounds of one contender back to back, and settles only in the end.
-// It is the p50 of the last watcher.
+// loop runs rounds of one contender back to back, and settles only at the end. It
+// returns the p50 of the last watcher.
 func (c *contender) loop(ctx context.Context, n, rounds int, value *int64) (time.Duration, error) {
 	before := *c
 	defer func() {
@@ -127,7 +127,7 @@ func (c *contender) loop(ctx context.Context, n, rounds int, value *int64) (time
 		if err := a.awaited(ctx, false); err != nil {
 			return 0, err
 		}
-		defer func() { _ = a.awaited(ctx, true) }() // fails only where the next write does, too
+		defer func() { _ = a.awaited(ctx, true) }() // if this fails, the next write fails too
 	}
 	for range rounds {
 		*value++
@@ -138,9 +138,8 @@ func (c *contender) loop(ctx context.Context, n, rounds int, value *int64) (time
 	return c.last.p50(), c.settle(ctx)
 }
 
-// race runs rounds of all contenders in turn, round by round, so that the
-// machine's noise hits each alike; in another order each time, for what one
-// leaves in the caches is the next one's.
+// race runs rounds of all contenders in turn, so that noise affects all alike. The order
+// changes each time, because each one finds in the caches what the previous one left.
 func race(ctx context.Context, contenders []*contender, n, warmUp, rounds int, value *int64) error {
 	for _, c := range contenders {
 		c.first, c.middle, c.last, c.returned = nil, nil, nil, nil
@@ -162,8 +161,8 @@ func race(ctx context.Context, contenders []*contender, n, warmUp, rounds int, v
 	return nil
 }
 
-// open opens the systems whose names are asked for, all of them if none is.
-// What is not installed is skipped, and named.
+// open opens the systems with these names, or all if there are none. It skips systems
+// that are not installed, and reports them.
 func open(ctx context.Context, r *report, names ...string) (contenders []*contender, err error) {
 	defer func() {
 		if err != nil {
@@ -208,13 +207,13 @@ func closeAll(contenders []*contender) {
 	}
 }
 
-// missingError: a program that a system needs is not installed.
+// missingError means that a program that a system needs is not installed.
 type missingError struct{ what string }
 
 func (e *missingError) Error() string { return e.what }
 
-// propagation is from a write to its being in force on watchers, by system and
-// number of watchers.
+// propagation measures the time from a write until it is in force on watchers, by
+// system and number of watchers.
 func propagation(ctx context.Context, r *report, o options) error {
 	contenders, err := open(ctx, r, o.systems...)
 	if err != nil {
@@ -231,9 +230,9 @@ func propagation(ctx context.Context, r *report, o options) error {
 			return err
 		}
 		const passes = 3
-		back := max(o.rounds/3, 5) // to back
+		back := max(o.rounds/3, 5) // back to back
 		if n > 100 {
-			back = max(o.rounds/20, 5) // which take long there
+			back = max(o.rounds/20, 5) // they take long there
 		}
 		loops := make([][]float64, len(racing))
 		for range passes {

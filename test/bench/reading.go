@@ -17,11 +17,11 @@ const settingsCount = 1000
 // reader reads one thing in one library.
 type reader struct {
 	what, library string
-	read          func(n int) int64   // n times; the answer keeps the compiler from leaving it out
-	write         func(i int64) error // what a writer does meanwhile
+	read          func(n int) int64   // reads n times; the result keeps the compiler from removing the reads
+	write         func(i int64) error // one write of the writer that runs meanwhile
 }
 
-// openReaders has the readers of all libraries, each holding the same settings.
+// openReaders makes the readers of all libraries. Each library has the same settings.
 func openReaders(ctx context.Context) (readers []reader, stop func(), err error) {
 	var stops []func()
 	stop = func() {
@@ -103,14 +103,15 @@ func ourReaders(ctx context.Context) ([]reader, func(), error) {
 	}, nil
 }
 
-// writePause is between two writes to a library that is read meanwhile: about
-// what a durable COMMIT takes, so that all get as many.
+// writePause is the pause between two writes to a library that is being read. It is
+// about as long as a durable COMMIT, so that all libraries get as many writes.
 const writePause = time.Millisecond
 
-// sink keeps the compiler from leaving out what is measured.
+// sink keeps the compiler from removing what is measured.
 var sink atomic.Int64
 
-// cost is nanoseconds for one of n reads in each of some goroutines at once.
+// cost is the time of one read in nanoseconds, if several goroutines make n reads each
+// at once.
 func cost(read func(n int) int64, n, goroutines int) float64 {
 	var wg sync.WaitGroup
 	began := time.Now()
@@ -121,7 +122,7 @@ func cost(read func(n int) int64, n, goroutines int) float64 {
 	return float64(time.Since(began)) / float64(n)
 }
 
-// enough is how many reads take about so long.
+// enough is how many reads take about this long.
 func enough(read func(n int) int64, span time.Duration) int {
 	n := 1
 	for {
@@ -132,19 +133,19 @@ func enough(read func(n int) int64, span time.Duration) int {
 	}
 }
 
-// allocations is bytes and objects for one read.
+// allocations is the bytes and objects that one read allocates.
 func allocations(read func(n int) int64) (bytes, objects float64) {
 	const n = 10000
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	sink.Add(read(n))
 	runtime.ReadMemStats(&after)
-	// What else the process allocates meanwhile is no read's: it rounds away.
+	// Whatever else the process allocates meanwhile disappears by rounding.
 	return round(float64(after.TotalAlloc-before.TotalAlloc)/n, 0), round(float64(after.Mallocs-before.Mallocs)/n, 1)
 }
 
-// reading is what a read costs: alone, on all cores at once, and while a writer
-// goes on.
+// reading measures what a read costs: alone, on all cores at once, and while a writer
+// writes.
 func reading(ctx context.Context, r *report, o options) error {
 	readers, stop, err := openReaders(ctx)
 	if err != nil {
@@ -154,7 +155,7 @@ func reading(ctx context.Context, r *report, o options) error {
 	const repeats = 9
 	alone, all, written := make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers))
 	span := o.measure / 100
-	for range repeats { // in turn, so that noise hits each alike
+	for range repeats { // in turn, so that noise affects all alike
 		for i, reader := range readers {
 			n := enough(reader.read, span)
 			alone[i] = append(alone[i], cost(reader.read, n, 1))

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// recovery is how long changes take when something was killed.
+// recovery measures how long changes take after something was killed.
 func recovery(ctx context.Context, r *report, o options) error {
 	pods, kills, restarts := 100, 20, 3
 	if o.quick {
@@ -102,7 +102,8 @@ func recovery(ctx context.Context, r *report, o options) error {
 				return err
 			}
 		}
-		// A backend is counted when it has reported; those that live on do so by now or later.
+		// A backend counts once it has reported its statistics; some that live on may report
+		// later.
 		var standing int64
 		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '% of pod-%'`).Scan(&standing); err != nil {
 			return err
@@ -122,5 +123,5 @@ func recovery(ctx context.Context, r *report, o options) error {
 	return nil
 }
 
-// sessions is how many connections were ever made to this database.
+// sessions is how many connections have been made to this database so far.
 const sessions = `SELECT sessions FROM pg_stat_database WHERE datname = current_database()`

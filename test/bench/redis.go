@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisPubSub keeps the value in a key and tells it on a channel, in one
-// transaction. The key is durable (appendfsync always); the message is not, and
-// who was away when it was sent never gets it.
+// redisPubSub sets a key and publishes the value on a channel, in one transaction. The
+// key is durable (appendfsync always). The message is not: a watcher that is away when
+// it is sent never gets it.
 type redisPubSub struct {
 	server  *exec.Cmd
 	dir     string

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// bodies are requests at a closed gate, the floor first.
+// bodies are requests to a closed gate. The first is the floor.
 var bodies = []struct {
 	what, request string
-	late, trickle bool // the body does not come, or a byte at a time
+	late, trickle bool // the body never comes, or comes a byte at a time
 }{
 	{"GET", "GET / HTTP/1.1\r\nHost: bench\r\n\r\n", false, false},
 	{"POST, with its body", "POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 5\r\n\r\nhello", false, false},
@@ -28,8 +28,8 @@ var bodies = []struct {
 
 const lateBody = "POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 1000000\r\n\r\n"
 
-// firstByte is how long a refusal takes, from before the request is sent on a
-// connection that is open.
+// firstByte is how long a refusal takes, from before the request is sent on an open
+// connection.
 func firstByte(ctx context.Context, address, request string, trickle bool) (time.Duration, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -47,7 +47,7 @@ func firstByte(ctx context.Context, address, request string, trickle bool) (time
 		wg.Go(func() {
 			for {
 				if _, err := conn.Write([]byte("x")); err != nil {
-					return // the answer is there
+					return // the answer has arrived
 				}
 				time.Sleep(2 * time.Millisecond)
 			}
@@ -65,7 +65,7 @@ func firstByte(ctx context.Context, address, request string, trickle bool) (time
 	return took, err
 }
 
-// refusals are how long they take, in turn.
+// refusals measures how long refusals take, of each request in turn.
 func (c *crowded) refusals(ctx context.Context, rounds int) ([]sample, error) {
 	times := make([]sample, len(bodies))
 	for round := range rounds + rounds/10 {
@@ -100,21 +100,21 @@ func refusing(ctx context.Context, r *report, o options, c *crowded) error {
 }
 
 const (
-	// lingers is less than a pod keeps the connection of somebody whom it has refused
-	// and who does not send: then another has to take its place.
+	// lingers is how long a refused caller keeps its connection before a new one takes
+	// its place. It is shorter than the pod's own limit for one that sends nothing.
 	lingers = 1900 * time.Millisecond
-	// lateCallers are so many that 1,000 are open while some come and go.
+	// lateCallers is enough that 1,000 connections are open while some come and go.
 	lateCallers = 1150
 )
 
-// gather has callers come to the gate whose bodies do not come, and others when
-// they leave, until it is stopped.
+// gather keeps callers at the gate whose bodies never come. When one leaves, another
+// comes, until it is stopped.
 func (c *crowded) gather(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	for range lateCallers {
 		wg.Go(func() {
-			for stay := rand.N(lingers); ctx.Err() == nil; stay = lingers { // at first, lest all leave at once
+			for stay := rand.N(lingers); ctx.Err() == nil; stay = lingers { // random at first, so that they do not all leave at once
 				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.address)
 				if err != nil {
 					continue
@@ -131,13 +131,13 @@ func (c *crowded) gather(ctx context.Context) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// switched is how long the switch and a question took, and among how many.
+// switched is how long the switch and a probe took, and with how many connections.
 type switched struct {
 	throws, asks sample
 	open         float64 // the public line's connections, at least
 }
 
-// throw puts the maintenance that is, with another message.
+// throw changes only the message of the maintenance.
 func (c *crowded) throw(ctx context.Context, n int) (time.Duration, error) {
 	return c.call(ctx, c.client, http.MethodPut, "/api/v1/admin/maintenance", tokenOf(0), "", fmt.Sprintf(`{"enabled":true,"message":"%d"}`, n))
 }
@@ -165,7 +165,7 @@ func (c *crowded) switches(ctx context.Context, rounds int) (s switched, err err
 	return s, nil
 }
 
-// amongRefused is the same once the crowd is there.
+// amongRefused measures the same once the crowd is there.
 func (c *crowded) amongRefused(ctx context.Context, rounds int) (switched, error) {
 	stop := c.gather(ctx)
 	defer stop()

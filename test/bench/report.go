@@ -40,7 +40,7 @@ type section struct {
 	Rows     [][]any  `json:"rows"`
 }
 
-// goal is one of the design's numbers to reach, and what this run measured.
+// goal is one of the design's targets, and what this run measured.
 type goal struct {
 	What     string  `json:"what"`
 	Reach    float64 `json:"reach"`
@@ -65,7 +65,7 @@ func newReport(out io.Writer) *report {
 	}
 }
 
-// section begins a table; measures says in a sentence what stands in it.
+// section begins a table; measures is its caption.
 func (r *report) section(name, measures string, columns ...string) *section {
 	s := &section{Name: name, Measures: measures, Columns: columns, Rows: [][]any{}}
 	r.Sections = append(r.Sections, s)
@@ -74,12 +74,12 @@ func (r *report) section(name, measures string, columns ...string) *section {
 
 func (s *section) row(cells ...any) { s.Rows = append(s.Rows, cells) }
 
-// reach notes a goal: at most so much.
+// reach records a goal: at most this much.
 func (r *report) reach(what string, most, measured float64, unit string) {
 	r.Goals = append(r.Goals, goal{what, most, measured, unit, measured <= most})
 }
 
-// skip notes what could not be measured, and why.
+// skip records what could not be measured, and why.
 func (r *report) skip(format string, args ...any) {
 	r.Skipped = append(r.Skipped, fmt.Sprintf(format, args...))
 }
@@ -158,7 +158,7 @@ func versions() (v []string) {
 	return v
 }
 
-// fieldOf is the value of the first line "name: value" of a file in /proc.
+// fieldOf returns the value of the first line "name: value" of a file in /proc.
 func fieldOf(file, name string) string {
 	content, _ := os.ReadFile(file)
 	for line := range strings.Lines(string(content)) {

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// starting is a pod as a process: how long until it is ready, how large it is,
-// and what it holds when idle.
+// starting measures a pod as a process: how long until it is ready, how large its
+// binary is, and how much memory it uses when idle.
 func starting(ctx context.Context, r *report, o options) error {
 	binary, remove, err := buildPod(ctx)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// sample is what was measured of one thing, in the order of measuring.
+// sample is the measurements of one thing, in their order.
 type sample []time.Duration
 
 // quantile is the smallest value that at least the share q of the sample does
@@ -23,7 +23,7 @@ func (s sample) p50() time.Duration { return s.quantile(0.5) }
 func (s sample) p99() time.Duration { return s.quantile(0.99) }
 func (s sample) max() time.Duration { return s.quantile(1) }
 
-// median of numbers that are no durations.
+// median of plain numbers.
 func median(s []float64) float64 {
 	if len(s) == 0 {
 		return math.NaN()

@@ -16,17 +16,17 @@ const (
 	stuckReaders = 300
 	stuckTexts   = 40
 	textBytes    = 64 << 10
-	// stuckRounds is how many states of the settings the readers are stuck in: all of
-	// them are held at once.
+	// stuckRounds is how many states of the settings the readers get stuck in. The pod
+	// holds all of them at once.
 	stuckRounds = 10
-	// narrowBuffer is what the kernel keeps of an answer for a reader.
+	// narrowBuffer is how much of an answer the kernel buffers for a reader, in bytes.
 	narrowBuffer = 8 << 10
-	// stuckRequests are sent at once on each connection. The kernel takes in a whole
-	// answer on the pod's side, and more; one of the next is held by the pod.
+	// stuckRequests are sent at once on each connection. The kernel on the pod's side
+	// buffers a whole answer and more, so the pod itself holds one of the next.
 	stuckRequests = 4
 )
 
-// stick asks for a path, several times, and reads the first line of the answer, and then nothing.
+// stick asks for a path several times, reads the first line of the answer, and then stops reading.
 func stick(ctx context.Context, address, path string) (net.Conn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) {
@@ -57,10 +57,9 @@ func (c *crowded) write(ctx context.Context, text int, filler string) error {
 	return err
 }
 
-// stuck is by how many MiB a new process grows for the readers of a path, who stop
-// reading, and how many of the answers the pod then has not got rid of. The texts
-// change meanwhile; they have changed and been sent before, so that the growth is
-// the readers'.
+// stuck is how many MiB a new process grows when the readers of a path stop reading,
+// and how many answers the pod then still holds. The texts change meanwhile. They
+// have changed and been sent before too, so the growth is due to the readers.
 func (c *crowded) stuck(ctx context.Context, path string) (mib, unsent float64, err error) {
 	if err := c.again(ctx); err != nil {
 		return 0, 0, err
@@ -118,7 +117,7 @@ func (c *crowded) stuck(ctx context.Context, path string) (mib, unsent float64, 
 }
 
 func sticking(ctx context.Context, r *report, o options, c *crowded) error {
-	s := r.section("stuck readers", fmt.Sprintf("%d readers of one pod who ask and then stop reading, while the settings change %d times: by how much the pod's process grows for all of them together (RSS; the kernel's buffers are not in it). Settings: %d public texts of %d KiB. Answers held: those that the pod has not got rid of.", stuckReaders, stuckRounds, stuckTexts, textBytes>>10),
+	s := r.section("stuck readers", fmt.Sprintf("%d readers of one pod who ask and then stop reading, while the settings change %d times: by how much the pod's process grows for all of them together (RSS; the kernel's buffers are not in it). Settings: %d public texts of %d KiB. Answers held: those that the pod has not finished sending.", stuckReaders, stuckRounds, stuckTexts, textBytes>>10),
 		"what they ask for", "answers held", "MiB", "KiB a reader")
 	var all float64
 	for _, path := range []string{"/readyz", "/api/v1/settings"} {

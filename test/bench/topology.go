@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// ttl is the poll's, in seconds: SETTINGS_TTL's default.
+// ttl is the default of SETTINGS_TTL, in seconds.
 const ttl = 10
 
-// topology is pods on PostgreSQL, and levels of processes below them: each of the
-// level above has so many followers.
+// topology is pods on PostgreSQL, and levels of processes below them. Each process of
+// the level above has this many followers.
 type topology struct {
 	pods   float64
 	levels []float64
@@ -23,18 +23,18 @@ func (t topology) String() string {
 	return strings.Join(all, " × ")
 }
 
-// line is a figure by topology. From names the costs that it is made of.
+// line is a figure for each topology. From is the formula for it.
 type line struct {
 	What, From string
 	Cells      []string
 }
 
-// lines are what a change, and waiting for one, costs in each topology.
+// lines are the costs of a change, and of waiting for one, in each topology.
 func (c costs) lines(topologies []topology) []line {
 	lines := []line{
 		{What: "connections on PostgreSQL", From: "pods × A"},
 		{What: "its memory for them", From: "pods × B"},
-		{What: "memory for followers, of who passes on", From: "followers × L"},
+		{What: "memory for followers, in processes that pass on", From: "followers × L"},
 		{What: "bytes a change, PostgreSQL", From: "pods × (C + D)"},
 		{What: "bytes a change, below", From: "followers × M"},
 		{What: "processes woken a change", From: "pods × 3 (a pod, its two backends) + followers"},
@@ -91,7 +91,7 @@ func (c costs) column(t topology) []string {
 		}
 	}
 	if t.pods*c.connections > c.most {
-		cells[0] += fmt.Sprintf(" **cannot be**: `max_connections` ends at %s", number(c.most))
+		cells[0] += fmt.Sprintf(" **impossible**: `max_connections` is at most %s", number(c.most))
 	}
 	return cells
 }

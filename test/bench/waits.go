@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// looks is how often a second the pod looks at the register while so many wait, as
-// the database counts the statements. A pod in the register that says nothing holds
-// all of them up.
+// looks is how often per second the pod reads the register while this many wait, by the
+// database's count of statements. A silent pod in the register keeps all of them
+// waiting.
 func (c *crowded) looks(ctx context.Context, waits int) (perSecond float64, err error) {
 	conn, err := pgx.Connect(ctx, c.url)
 	if err != nil {

@@ -19,13 +19,13 @@ import (
 	"platform-settings/internal/httpx"
 )
 
-// token is an admin's, of the pods here.
+// token is the admin token of the pods here.
 const token = "admin-token-0123456789-0123456789"
 
-// writers write at once.
+// writers is how many write at once.
 const writers = 4
 
-// site is a fleet, and a pod of it that serves HTTP.
+// site is a fleet, one of whose pods serves HTTP.
 type site struct {
 	fleet
 	address string
@@ -33,7 +33,7 @@ type site struct {
 	close   func()
 }
 
-// openSite serves HTTP on a pod of its own on a database.
+// openSite starts a pod on a database, and serves HTTP on it.
 func openSite(ctx context.Context, url string, ttl time.Duration) (*site, error) {
 	s := &site{fleet: fleet{url: url, names: true, ttl: ttl}}
 	if err := s.grow(ctx, 1); err != nil {
@@ -95,7 +95,7 @@ func (s *site) put(ctx context.Context, key string, value int64, prefer string) 
 	return response.StatusCode, err
 }
 
-// rate has writers write at once for a while, and answers writes a second and
+// rate lets writers write at once for a while, and returns the writes per second and
 // how long each took.
 func rate(ctx context.Context, span time.Duration, write func(ctx context.Context, writer int, value int64) error) (perSecond float64, took sample, err error) {
 	var (
@@ -122,8 +122,8 @@ func rate(ctx context.Context, span time.Duration, write func(ctx context.Contex
 	return math.Round(float64(len(took)) / elapsed.Seconds()), took, errors.Join(errs[:]...)
 }
 
-// writing is writes a second, by how they are made and how many pods listen, and
-// where the database's time goes.
+// writing measures writes per second, by how they are made and by how many pods
+// listen, and where the database's time goes.
 func writing(ctx context.Context, r *report, o options) error {
 	server, err := startPostgres(ctx, 400, map[string]string{"track_functions": "all", "track_wal_io_timing": "on"})
 	if err != nil {
@@ -161,7 +161,7 @@ func writing(ctx context.Context, r *report, o options) error {
 	}
 	defer s.close()
 
-	table := r.section("writes", fmt.Sprintf("Writes a second by %d writers at once, and how long one takes; ms. Durable. Without triggers: the same columns and constraints, told to nobody.", writers),
+	table := r.section("writes", fmt.Sprintf("Writes a second by %d writers at once, and how long one takes; ms. Durable. Without triggers: the same columns and constraints, but no notification.", writers),
 		"write", "keys", "pods that listen", "per second", "p50", "p99")
 	sql := func(name string) func(bool) func(context.Context, int, int64) error {
 		return func(one bool) func(context.Context, int, int64) error {
@@ -202,7 +202,7 @@ func writing(ctx context.Context, r *report, o options) error {
 			{"SQL without triggers", sql("bare")}, {"SQL", sql("platform_settings")}, {"PUT", put},
 		} {
 			if way.name == "SQL without triggers" && listeners > 1 {
-				continue // nobody is told
+				continue // no pod is notified
 			}
 			for _, one := range []bool{true, false} {
 				number := map[bool]int{true: 1, false: len(keys)}[one]
@@ -226,8 +226,8 @@ func writing(ctx context.Context, r *report, o options) error {
 	return nil
 }
 
-// whereTimeGoes has one connection write alone, and divides its time as the
-// database's own counters have it.
+// whereTimeGoes lets a single connection write, and breaks down its time by the
+// database's own counters.
 func whereTimeGoes(ctx context.Context, s *section, pods int, conn *pgx.Conn) error {
 	const writes = 300
 	if _, err := conn.Exec(ctx, `SELECT pg_stat_reset(), pg_stat_reset_shared('wal')`); err != nil {

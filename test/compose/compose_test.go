@@ -1,6 +1,6 @@
-// Package compose checks docker-compose.yml and what it builds on, without an
-// engine to run it. It is a module of its own to keep the parser out of the
-// product's.
+// Package compose checks docker-compose.yml and the files it builds on, without
+// running containers. It is a module of its own to keep the parser out of the
+// product's module.
 package compose
 
 import (
@@ -25,8 +25,8 @@ var required = map[string]string{
 	"POSTGRES_PASSWORD": "secret",
 }
 
-// load parses and validates the file with nothing in the environment but the
-// required variables, less one.
+// load parses and validates the file. The environment has only the required
+// variables, except for the one named.
 func load(ctx context.Context, without string) (*types.Project, error) {
 	var environment []string
 	for name, value := range required {
@@ -36,7 +36,7 @@ func load(ctx context.Context, without string) (*types.Project, error) {
 	}
 	options, err := cli.NewProjectOptions([]string{root + "/docker-compose.yml"},
 		cli.WithEnv(environment),
-		// Else variables that are only handed through would be dropped.
+		// Otherwise variables that are only passed through would be dropped.
 		cli.WithoutEnvironmentResolution)
 	if err != nil {
 		return nil, err
@@ -178,8 +178,8 @@ func TestSecretsHaveNoDefault(t *testing.T) {
 	}
 }
 
-// fullVersion has as many numbers as a release of the image has, so that the tag
-// does not move from release to release; a digest may follow.
+// fullVersion matches a tag with all the numbers of a release, which never moves to
+// another release; a digest may follow.
 var fullVersion = map[string]*regexp.Regexp{
 	"golang":   regexp.MustCompile(`^\d+\.\d+\.\d+(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?$`),
 	"caddy":    regexp.MustCompile(`^\d+\.\d+\.\d+(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?$`),

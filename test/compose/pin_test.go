@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// pinned is a copy of the files that name images, and of the script that pins
-// them, beside a docker that answers from a table.
+// pinned is a copy of the files that name images and of the script that pins them,
+// with a fake docker that answers from a table.
 type pinned struct {
 	t   *testing.T
 	dir string
@@ -27,7 +27,7 @@ func copied(t *testing.T) pinned {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// As if nobody had pinned them yet.
+		// Start with images that are not pinned.
 		content = regexp.MustCompile(`@sha256:[0-9a-f]{64}`).ReplaceAll(content, nil)
 		write(t, filepath.Join(dir, name), string(content))
 	}
@@ -44,7 +44,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// pin runs the script with a docker that is this shell script.
+// pin runs the script with this shell script as docker.
 func (p pinned) pin(docker string) (string, error) {
 	write(p.t, filepath.Join(p.dir, "bin/docker"), "#!/bin/sh\n"+docker)
 	script := exec.CommandContext(p.t.Context(), filepath.Join(p.dir, "deploy/pin-images.sh"))
@@ -83,7 +83,7 @@ func TestPinAddsEachImagesDigestAndBringsItUpToDate(t *testing.T) {
 		}
 	}
 	if !strings.Contains(p.files(), "AS build\n") || !strings.Contains(p.files(), "\nFROM scratch\n") {
-		t.Errorf("the stages are lost:\n%s", p.files())
+		t.Errorf("the names of the stages are lost:\n%s", p.files())
 	}
 }
 

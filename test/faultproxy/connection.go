@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// dialTimeout is for the upstream to accept.
+// dialTimeout is how long the upstream may take to accept.
 const dialTimeout = 5 * time.Second
 
-// conn is one client's connection and the one made for it to the upstream. For
-// each direction one goroutine reads into a queue and one writes from it.
+// conn is a client's connection together with its connection to the upstream. For
+// each direction, one goroutine reads into a queue and one writes from it.
 type conn struct {
 	proxy  *Proxy
 	number int
 	held   [2]chan piece // by the side that sent them
 
-	// writing is locked, by the side that sent the bytes, from the last look at
+	// writing is by the side that sent the bytes. It is locked from the last check of
 	// the link's state until they are written.
 	writing [2]sync.Mutex
 
 	clientGone chan struct{} // closed when the client's stream has ended
 	ended      chan struct{}
 
-	// Under the proxy's lock:
+	// Guarded by the proxy's lock:
 	over bool
 	ends [2]*net.TCPConn // the server's is nil until dialled
 }
@@ -60,7 +60,7 @@ func (c *conn) serve() {
 		c.end(true)
 		return
 	}
-	if err != nil { // the server's refusal travels like all that it says
+	if err != nil { // the server's refusal is delayed and stalled like its bytes
 		c.finish(Server, client, piece{err: err, arrived: time.Now()})
 		return
 	}
@@ -76,7 +76,7 @@ func (c *conn) serve() {
 
 var errGone = errors.New("nobody waits for the connection")
 
-// dial connects to the upstream as soon as the link lets the client's wish pass.
+// dial connects to the upstream as soon as the link lets bytes from the client pass.
 func (c *conn) dial() (*net.TCPConn, error) {
 	for link := c.proxy.link.Load(); link.holds(c.number, Client); link = c.proxy.link.Load() {
 		select {
@@ -88,7 +88,7 @@ func (c *conn) dial() (*net.TCPConn, error) {
 		}
 	}
 	select {
-	case <-c.ended: // cut by a hook: the upstream is not to hear of it
+	case <-c.ended: // cut by a hook: the upstream must not notice
 		return nil, errGone
 	default:
 	}
@@ -107,15 +107,15 @@ func (c *conn) dial() (*net.TCPConn, error) {
 	return server, nil
 }
 
-// end closes both sides, once: with an RST, or so that what was written still
-// arrives.
+// end closes both sides, once: with an RST, or gracefully, so that bytes already
+// written still arrive.
 func (c *conn) end(hard bool) {
 	c.proxy.mu.Lock()
 	defer c.proxy.mu.Unlock()
 	c.close(hard)
 }
 
-// close is end for a caller who has the proxy's lock.
+// close is end for a caller that holds the proxy's lock.
 func (c *conn) close(hard bool) {
 	if c.over {
 		return

@@ -12,8 +12,8 @@ import (
 const (
 	// readSize is the most that is read, and passed on, at once.
 	readSize = 32 << 10
-	// mostHeld is how many pieces are held for one direction. When they are that
-	// many the proxy stops reading, and the sender finds out that nobody does.
+	// mostHeld is the most pieces that are held for one direction. Then the proxy
+	// stops reading, and the sender notices.
 	mostHeld = 1024
 )
 
@@ -24,8 +24,8 @@ type piece struct {
 	arrived time.Time
 }
 
-// read queues what a side sends until its stream ends. It goes on while the
-// link is down: the side is not to notice.
+// read queues what a side sends until its stream ends. It goes on while the link is
+// down, so that the side does not notice.
 func (c *conn) read(from Side, source net.Conn) {
 	buffer := make([]byte, readSize)
 	for {
@@ -51,8 +51,8 @@ func (c *conn) hold(from Side, next piece) bool {
 	}
 }
 
-// pass carries what a side sends over to the other one until the stream ends;
-// false means that it did not get there whole.
+// pass writes what a side sends to the other side until the stream ends. It returns
+// false if not everything arrived.
 func (c *conn) pass(from Side, to *net.TCPConn) bool {
 	for {
 		select {
@@ -60,8 +60,8 @@ func (c *conn) pass(from Side, to *net.TCPConn) bool {
 			if next.err != nil {
 				return c.finish(from, to, next)
 			}
-			// A failed write does not end the connection: what the other side said
-			// before it went away is still to arrive.
+			// A failed write does not end the connection, because what the other side
+			// sent before it went away still has to arrive.
 			if !c.write(from, to, next) {
 				return false
 			}
@@ -71,8 +71,8 @@ func (c *conn) pass(from Side, to *net.TCPConn) bool {
 	}
 }
 
-// await returns the link's state when that lets the piece pass, and nil when
-// the connection has ended.
+// await waits until the link lets the piece pass, and returns the link's state. It
+// returns nil if the connection has ended.
 func (c *conn) await(from Side, next piece) *link {
 	for {
 		link := c.proxy.link.Load()
@@ -93,7 +93,7 @@ func (c *conn) await(from Side, next piece) *link {
 	}
 }
 
-// write passes a piece on, in parts where a fault comes in between.
+// write passes a piece on, in parts if a fault comes in between.
 func (c *conn) write(from Side, to *net.TCPConn, next piece) bool {
 	if c.await(from, next) == nil {
 		return false
@@ -118,7 +118,7 @@ func (c *conn) write(from Side, to *net.TCPConn, next piece) bool {
 	return true
 }
 
-// writeUnder writes as long as the link's state is the one given.
+// writeUnder writes as long as the link is in this state.
 func (c *conn) writeUnder(state *link, from Side, to net.Conn, b []byte) (int, error) {
 	c.writing[from].Lock()
 	defer c.writing[from].Unlock()
@@ -149,9 +149,9 @@ func (c *conn) finish(from Side, to *net.TCPConn, last piece) bool {
 	}
 }
 
-// settle returns when no write goes on that began under an earlier state of the
-// link. The deadline ends one that waits for its reader. The caller has the
-// proxy's lock.
+// settle waits for the writes that began under an earlier state of the link. A
+// deadline ends those that wait for their reader. The caller holds the proxy's
+// lock.
 func (c *conn) settle() {
 	for _, from := range sides {
 		to := c.ends[from.other()]

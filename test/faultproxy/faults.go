@@ -13,20 +13,20 @@ type link struct {
 	stalled    [2]bool // by the side that sends, for all connections
 	dark       []int   // the connections that are stalled by themselves
 	delay      time.Duration
-	superseded chan struct{} // closed when this is the state no longer
+	superseded chan struct{} // closed when the next state is published
 }
 
-// holds says whether what a side of a connection sends has to wait.
+// holds reports whether what this side of a connection sends has to wait.
 func (l *link) holds(conn int, from Side) bool {
 	return l.stalled[from] || slices.Contains(l.dark, conn)
 }
 
-// Cut resets connections, all that stand or only those with the numbers given:
-// both sides get an RST at once, on a stalled link too. What was held for them
-// is lost. New connections are accepted as before.
+// Cut resets connections: all that exist, or only those with these numbers. Both
+// sides get an RST at once, even on a stalled link. Bytes that were held for them
+// are lost. New connections are accepted as before.
 //
-// A connection stands from the OnAccept hook on; a client may take itself for
-// connected a moment earlier.
+// A connection exists from the OnAccept hook on. Its client may see it as
+// established a moment earlier.
 func (p *Proxy) Cut(numbers ...int) {
 	p.mu.Lock()
 	cut := slices.Collect(maps.Values(p.conns))
@@ -38,8 +38,8 @@ func (p *Proxy) Cut(numbers ...int) {
 	}
 }
 
-// Refuse makes clients meet a port where nobody listens. Connections that stand
-// go on: for a server that is gone, Refuse and then Cut.
+// Refuse closes the port, so that new connections are refused. Existing connections
+// go on. To imitate a server that is gone, call Refuse and then Cut.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,16 +49,16 @@ func (p *Proxy) Refuse() {
 	}
 }
 
-// Stall takes the link down in silence. New connections are accepted, and hang.
-// With numbers, only those connections go dark, and others are made and work as
-// before: a firewall that forgot the connections it had let through.
+// Stall takes the link down silently. New connections are accepted, and hang. With
+// numbers, only those connections go dark, and all others work as before, as behind
+// a firewall that has forgotten some connections.
 //
 // The proxy's kernel still acknowledges what a client sends, and answers its
-// keepalive probes: this is the link that TCP keepalive and TCP_USER_TIMEOUT
-// cannot see, such as one with a dead server behind a living load balancer.
-// Only a question that waits for the server's own answer tells.
+// keepalive probes. So TCP keepalive and TCP_USER_TIMEOUT do not detect this fault,
+// just as they do not detect a dead server behind a live load balancer. Only a
+// request that waits for the server's own answer does.
 //
-// When Stall has returned, no byte passes that had not passed before.
+// Once Stall has returned, no more bytes pass.
 func (p *Proxy) Stall(numbers ...int) {
 	p.change(func(l *link) {
 		if len(numbers) == 0 {
@@ -72,15 +72,15 @@ func (p *Proxy) Stall(numbers ...int) {
 // its requests to connect. It adds to a stall from the other side.
 func (p *Proxy) StallFrom(side Side) { p.change(func(l *link) { l.stalled[side] = true }) }
 
-// Delay lets bytes and ends of streams arrive that much later, in each
-// direction: a round trip takes twice as long. It limits throughput only in that
-// some thousand reads are under way at a time. Connecting to the proxy takes no
-// longer than before.
+// Delay makes bytes and ends of streams arrive later by d in each direction, which adds
+// 2d to a round trip. Throughput is limited only because at
+// most some thousand reads are under way at a time. Connecting to the proxy takes
+// no longer than before.
 func (p *Proxy) Delay(d time.Duration) { p.change(func(l *link) { l.delay = d }) }
 
-// Heal ends all faults. What was held goes on in its order, without delay. A
-// client that gave up before its connection could be made is forgotten; the
-// server never hears of it.
+// Heal ends all faults. Bytes that were held are sent in their order, without delay.
+// A client that gave up before its connection was made is forgotten, and the server
+// never sees it.
 func (p *Proxy) Heal() error {
 	p.change(func(l *link) { l.stalled, l.dark, l.delay = [2]bool{}, nil, 0 })
 	if err := p.listen(); err != nil {
@@ -89,8 +89,8 @@ func (p *Proxy) Heal() error {
 	return nil
 }
 
-// change publishes the link's next state and returns when no connection acts on
-// the last one.
+// change publishes the link's next state, and returns when no connection acts on the
+// previous one any more.
 func (p *Proxy) change(edit func(*link)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -72,7 +72,7 @@ func TestStallHoldsEverythingUntilHealed(t *testing.T) {
 	w := start(t)
 	client, server := w.connect()
 	w.Stall()
-	// Far more than the sockets' buffers take: the proxy has to swallow it.
+	// Far more than the sockets' buffers hold, so the proxy has to read it.
 	up, down := pattern(16<<20), bytes.Repeat([]byte("down"), 4<<20)
 	send(t, client, string(up))
 	send(t, server, string(down))
@@ -143,8 +143,8 @@ func TestStallStopsAWriteUnderWay(t *testing.T) {
 		t.Fatal("a write outlives the start of the stall")
 	}
 	writing.Unlock()
-	// What is in the sockets' buffers arrives, and the last of it may take the
-	// kernel some hundred milliseconds.
+	// What is in the sockets' buffers still arrives. The kernel may take some hundred
+	// milliseconds for the last of it.
 	var have []byte
 	for buffer := make([]byte, 64<<10); ; {
 		_ = server.SetReadDeadline(time.Now().Add(time.Second))

@@ -105,8 +105,8 @@ func TestBeforeActsOnceOnTextInPieces(t *testing.T) {
 	}
 }
 
-// A change that commits between LISTEN and the first read is what a listener is
-// most likely to miss.
+// A listener is most likely to miss a change that commits between LISTEN and the first
+// read.
 func TestFaultBetweenListenAndRead(t *testing.T) {
 	url := pgtest.Empty(t)
 	config, err := pgx.ParseConfig(url)

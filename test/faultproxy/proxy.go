@@ -1,17 +1,17 @@
-// Package faultproxy is a TCP proxy that fails on demand, for tests of what
-// stands on both sides of it. The product never links it.
+// Package faultproxy is a TCP proxy that fails on demand, to test the client and the
+// server on its two sides. The product never links it.
 //
-// A proxy starts healthy. Its faults hold for the connections that stand and
-// for those to come, until Heal:
+// A proxy starts healthy. Its faults apply to existing and to new connections, until
+// Heal:
 //
-//	Cut        resets what stands
-//	Refuse     lets no new connection in
+//	Cut        resets existing connections
+//	Refuse     refuses new connections
 //	Stall      goes dark: no byte, no FIN and no RST passes, in either direction;
-//	           all of the link, or some connections
+//	           of the whole link, or of some connections
 //	StallFrom  the same for what one side sends
 //	Delay      everything arrives later
 //
-// The proxy reads on during Stall and Delay and keeps what it has read, so
+// During Stall and Delay, the proxy goes on reading and keeps what it has read, so
 // nothing is lost or reordered when the link heals.
 package faultproxy
 
@@ -28,11 +28,11 @@ import (
 	"time"
 )
 
-// Side is one of the two that the proxy stands between.
+// Side is one of the two sides of the proxy.
 type Side int
 
 const (
-	// Client is who connects to the proxy.
+	// Client is the side that connects to the proxy.
 	Client Side = iota
 	// Server is the upstream.
 	Server
@@ -45,7 +45,7 @@ func (s Side) other() Side { return 1 - s }
 var sides = [...]Side{Client, Server}
 
 // Proxy forwards connections to one upstream. Its methods may be called from
-// any goroutine, and from the hooks except for Close.
+// any goroutine, and all except Close also from hooks.
 type Proxy struct {
 	upstream string
 	address  string
@@ -62,13 +62,13 @@ type Proxy struct {
 }
 
 // Start listens on a free port of 127.0.0.1 for connections to the upstream,
-// which is a TCP address and need not be up: the proxy dials it once for each
-// connection, and resets the connection when that fails.
+// which is a TCP address. The upstream need not be up: the proxy dials it once for
+// each connection, and resets the connection if that fails.
 func Start(upstream string) (*Proxy, error) {
 	p := &Proxy{upstream: upstream, conns: map[int]*conn{}}
 	p.link.Store(&link{superseded: make(chan struct{})})
 	var err error
-	// The port has to be free again after Refuse: servers look below this range,
+	// The port has to be still free after Refuse. Servers take ports below this range,
 	// pods above it, and systems take the local ports of connections from far above.
 	for range 50 {
 		p.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(15000+rand.N(5000)))
@@ -79,27 +79,27 @@ func Start(upstream string) (*Proxy, error) {
 	return nil, fmt.Errorf("start fault proxy: %w", err)
 }
 
-// Addr is what clients connect to; it stays the same for the proxy's life.
+// Addr is the address that clients connect to. It never changes.
 func (p *Proxy) Addr() string { return p.address }
 
-// Accepted is when each connection was accepted, oldest first. Connection 1 is
-// the first of them. Attempts that were refused are the kernel's own affair and
-// not among them; a test that counts attempts while none succeeds lets them in
-// and cuts them, with Cut in OnAccept.
+// Accepted is when each connection was accepted, oldest first. Connection 1 is the
+// first. Refused attempts are not among them, because the kernel refuses them. A
+// test that wants to count failing attempts accepts and cuts them, with Cut in
+// OnAccept.
 func (p *Proxy) Accepted() []time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.accepted)
 }
 
-// Standing is the numbers of the connections that have not ended, oldest first.
+// Standing returns the numbers of the connections that have not ended, oldest first.
 func (p *Proxy) Standing() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Sorted(maps.Keys(p.conns))
 }
 
-// Close resets what stands, stops listening, and returns when no hook runs any
+// Close resets all connections, stops listening, and returns when no hook runs any
 // more.
 func (p *Proxy) Close() {
 	p.mu.Lock()
@@ -110,7 +110,7 @@ func (p *Proxy) Close() {
 	p.running.Wait()
 }
 
-// listen accepts connections, unless that is what the proxy does already.
+// listen accepts connections, unless the proxy does so already.
 func (p *Proxy) listen() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

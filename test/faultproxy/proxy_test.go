@@ -18,13 +18,13 @@ import (
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 const (
-	// patience is for what has to happen; a test that waits so long has failed.
+	// patience is how long a test waits for something that must happen.
 	patience = 20 * time.Second
-	// silence is how long nothing has to happen.
+	// silence is how long a test watches that nothing happens.
 	silence = 100 * time.Millisecond
 )
 
-// world is a proxy and an upstream that hands over what it accepts.
+// world is a proxy and an upstream that hands its connections to the test.
 type world struct {
 	*Proxy
 	t        *testing.T
@@ -71,8 +71,8 @@ func (w *world) dial() *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// attempt connects where the connection is reset at once, which a client may
-// learn while it connects or when it reads.
+// attempt makes a connection that is reset at once. The client may notice while it
+// connects or when it reads.
 func (w *world) attempt() {
 	w.t.Helper()
 	conn, err := net.DialTimeout("tcp", w.Addr(), patience)
@@ -86,10 +86,10 @@ func (w *world) attempt() {
 	}
 }
 
-// bound lets what hangs on the connection fail.
+// bound sets a deadline, so that nothing hangs on the connection.
 func bound(conn net.Conn) { _ = conn.SetDeadline(time.Now().Add(patience)) }
 
-// server is the upstream's end of the connection that was made next.
+// server is the upstream's end of the next connection.
 func (w *world) server() *net.TCPConn {
 	w.t.Helper()
 	conn := await(w.t, w.accepted)
@@ -109,7 +109,7 @@ func await[T any](t *testing.T, events <-chan T) T {
 	}
 }
 
-// connect is both ends of a new connection.
+// connect returns both ends of a new connection.
 func (w *world) connect() (client, server *net.TCPConn) {
 	w.t.Helper()
 	return w.dial(), w.server()
@@ -130,7 +130,7 @@ func receive(t *testing.T, conn net.Conn, want string) {
 	}
 }
 
-// hearNothing fails if anything arrives, be it the end.
+// hearNothing fails the test if anything arrives, even the end of the stream.
 func hearNothing(t *testing.T, conn net.Conn) {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(silence))
@@ -154,7 +154,7 @@ func hearEnd(t *testing.T, conn net.Conn) {
 	}
 }
 
-// pattern is that many bytes of which no part is like another.
+// pattern is this many bytes, without repetition, so that a misplaced part shows.
 func pattern(size int) []byte {
 	b := make([]byte, 0, size)
 	for i := uint64(0); len(b) < size; i++ {
@@ -227,8 +227,8 @@ func TestRefusalTravelsLikeBytes(t *testing.T) {
 	hearReset(t, client)
 }
 
-// The client goes on talking to a server that has gone, and is still to hear
-// why it went.
+// The client goes on sending to a server that has gone. What the server sent before
+// must still arrive.
 func TestLastWordsArriveThoughWritesFail(t *testing.T) {
 	w := start(t)
 	wrote := make(chan string, 10)
@@ -279,7 +279,7 @@ func TestBytesBeyondWhatIsHeldArrive(t *testing.T) {
 	transfer(t, client, server, pattern(2*mostHeld*readSize))
 }
 
-// transfer sends bytes to their end while the other side reads them.
+// transfer sends all the bytes while the other side reads them.
 func transfer(t *testing.T, from, to *net.TCPConn, want []byte) {
 	t.Helper()
 	go func() {

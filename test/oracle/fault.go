@@ -8,9 +8,9 @@ import (
 
 // fault is something that goes wrong for a while.
 type fault struct {
-	at, hold time.Duration // since the round began; from then on
+	at, hold time.Duration // when it begins, since the round began, and how long it lasts
 	kind     kind
-	amount   int // which of several, how slow
+	amount   int // which of several backends, or how slow
 }
 
 type kind string
@@ -39,9 +39,9 @@ func (f fault) String() string {
 	return fmt.Sprintf("%v %s for %v (%d)", f.at, f.kind, f.hold, f.amount)
 }
 
-// curtain is how long before the round's end the last faults begin. What is
-// committed behind it has to reach every pod without being heard, and nothing
-// comes after it that would show a gap.
+// curtain is how long before the round's end the last faults begin. Whatever is
+// committed after that has to reach every pod although no pod hears it, and no later
+// commit shows the gap.
 const curtain = 400 * time.Millisecond
 
 // planPod draws what happens to one pod in a round.
@@ -75,7 +75,7 @@ func planPod(rng *rand.Rand, round time.Duration) (faults []fault) {
 	}
 	last := draw(round - curtain)
 	last.hold = curtain + ms(1, 50)
-	if rng.IntN(2) == 0 { // nothing else keeps it from hearing all that is left
+	if rng.IntN(2) == 0 { // else nothing would keep the pod from hearing the last commits
 		last.kind = refused
 	}
 	for at := ms(0, 600); ; {

@@ -23,8 +23,8 @@ import (
 // ttl of every pod.
 const ttl = 500 * time.Millisecond
 
-// place is where a pod runs: its name, and its own line to the database. Its
-// process is replaced when it is killed.
+// place is a pod's name and its own path to the database. Its process is replaced
+// when it is killed.
 type place struct {
 	t         testing.TB
 	journal   *journal
@@ -43,8 +43,8 @@ type life struct {
 	name   string
 	killed atomic.Bool
 
-	// floor is the highest revision that this process has shown to anybody: it
-	// may show no lower one to whoever asks after that.
+	// floor is the highest revision that this process has shown to anybody. It must
+	// not show a lower one afterwards.
 	floor atomic.Int64
 }
 
@@ -63,15 +63,15 @@ func newPlace(t testing.TB, j *journal, number int, server *pgserver.Server, jit
 	through.Host = p.proxy.Addr()
 	p.url = through.String()
 	p.variables = []string{"POD_NAME=" + p.name, "SETTINGS_TTL=" + ttl.String(), "LOG_LEVEL=warn"}
-	if number != 2 { // one goes without
+	if number != 2 { // one pod goes without
 		p.variables = append(p.variables, "LAST_GOOD_FILE="+filepath.Join(t.TempDir(), "last-good"))
 	}
 	return p
 }
 
-// jitter holds up one connection now and then while the others go on, so that
-// notifications and answers overtake each other: above all the long answers, which
-// are readings of the whole table.
+// jitter delays one connection now and then while the others go on, so that
+// notifications and answers overtake each other. Most of all this concerns the long
+// answers, which are readings of the whole table.
 func (p *place) jitter(rng *rand.Rand) {
 	var mu sync.Mutex
 	p.proxy.OnBytes(func(_ int, from faultproxy.Side, b []byte) {
@@ -98,19 +98,19 @@ func (p *place) start() {
 	}()
 }
 
-// listen reads a process's log for what no fault of this package can bring
-// about.
+// listen searches a process's log for events that no fault of this package can
+// cause.
 func (j *journal) listen(l *life) {
 	for _, never := range []string{"the database went back", "rows changed without a commit", "DATA RACE"} {
 		for line := range strings.Lines(l.Log()) {
 			if strings.Contains(line, never) {
-				j.violation("%s says: %s", l.name, line)
+				j.violation("%s logged: %s", l.name, line)
 			}
 		}
 	}
 }
 
-// end is that of a log, from where the Go runtime gave up.
+// end is the end of a log: from the Go runtime's panic on, if there is one.
 func end(log string) string {
 	for _, word := range []string{"fatal error: ", "panic: "} {
 		if _, after, found := strings.Cut(log, word); found {
@@ -120,7 +120,7 @@ func end(log string) string {
 	return log[max(0, len(log)-4000):]
 }
 
-// inject makes a fault, and returns what ends it.
+// inject starts a fault, and returns the function that ends it.
 func (p *place) inject(f fault, terminate func(application string, n int)) (heal func()) {
 	l := p.current.Load()
 	mend := func() {

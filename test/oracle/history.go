@@ -9,20 +9,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// commit is one of the history.
+// commit is one commit of the history.
 type commit struct {
 	revision      int64
 	actor, reason string
 	changes       []change
 }
 
-// change is what a commit did to one key; nil is for no such setting.
+// change is what a commit did to one key; nil means that there is no such setting.
 type change struct {
 	key           string
 	before, after *setting
 }
 
-// readHistory reads all of it, as the view shows it.
+// readHistory reads the whole history, as the view shows it.
 func readHistory(ctx context.Context, conn *pgx.Conn) ([]commit, error) {
 	rows, err := conn.Query(ctx, `
 		SELECT revision, actor, coalesce(reason, ''), key, before::text, after::text
@@ -65,10 +65,10 @@ func image(row *string) (*setting, error) {
 	return s, err
 }
 
-// replay makes the history's changes one after the other, on nothing: the table
-// as of each revision. It also says where the history contradicts itself: a
-// number left out, a change that finds another row than the one it was made on,
-// a change that changes nothing.
+// replay makes the history's changes one after the other, beginning with an empty
+// table, and returns the table as of each revision. It also reports where the
+// history contradicts itself: a missing revision, a change that finds another row
+// than it says, a change that changes nothing.
 func replay(commits []commit) (states []state, contradictions []string) {
 	complain := func(format string, args ...any) {
 		contradictions = append(contradictions, fmt.Sprintf(format, args...))
@@ -101,7 +101,8 @@ func replay(commits []commit) (states []state, contradictions []string) {
 	return states, contradictions
 }
 
-// sameRow compares what the table holds, which has no revisions.
+// sameRow compares two settings without their revisions, which the table does not
+// have.
 func sameRow(a, b *setting) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -111,7 +112,7 @@ func sameRow(a, b *setting) bool {
 	return x == y
 }
 
-// sameContent compares what a row says, whoever wrote it and when.
+// sameContent compares two rows, ignoring who wrote them and when.
 func sameContent(a, b *setting) bool {
 	if a == nil || b == nil {
 		return a == b

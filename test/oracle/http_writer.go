@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// send makes a planned request, and notes how it went.
+// send makes a planned request, and records how it went.
 func (j *journal) send(r request, l *life) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -93,6 +93,6 @@ func (j *journal) put(ctx context.Context, w *write, r request, l *life, header 
 	}
 }
 
-// mayHappen are the problems that the writers and the faults can bring about.
-// Any other one harms a writer who did nothing wrong.
+// mayHappen are the problems that the writers and the faults can cause. Any other
+// problem is a violation, because the writer did nothing wrong.
 var mayHappen = []string{"no-such-setting", "kind-mismatch", "precondition-failed", "setting-locked", "database-unavailable", "no-snapshot"}

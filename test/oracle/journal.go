@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// journal is what a round did and saw.
+// journal records what a round did and saw.
 type journal struct {
 	began  time.Time
 	failed chan struct{} // closed at the first violation
 
 	mu         sync.Mutex
-	lines      []string // the schedule as it went, in the order of the ends
+	lines      []string // the schedule as it went, by when each step ended
 	violations []string
 	writes     []*write
 	faults     map[kind]int
 	reads      int
 	gates      int
 	caughtUp   time.Duration                // how long the last pod took at the end
-	states     map[[sha256.Size]byte]served // by the answer's body
-	sightings  map[sighting]time.Duration   // when first
+	states     map[[sha256.Size]byte]served // by the hash of the answer's body
+	sightings  map[sighting]time.Duration   // when it was first seen
 }
 
-// write is one that was asked for, and how it went.
+// write is a write that was attempted, and its outcome.
 type write struct {
 	tag, does    string
 	began, ended time.Duration
 	outcome      outcome
 	why          string // an error or status, for people
 
-	sure     bool                // landed means that the history has it
-	revision int64               // as answered; 0: SQL, which is not told
-	rows     map[string]*setting // landed: the keys that it held at COMMIT, as they were for it; nil: no such setting
+	sure     bool                // if it landed, the history must have it
+	revision int64               // as answered; 0: SQL writers get no revision
+	rows     map[string]*setting // if it landed: the keys that it had locked at COMMIT, as it saw them; nil: no such setting
 	whole    bool                // rows is the whole table
-	was      *int64              // the revision at which it wanted the one setting to stand; 0: not to
+	was      *int64              // the revision that it required the setting to have; 0: none must exist
 	key      string              // that setting
 }
 
@@ -47,13 +47,13 @@ const (
 	unknown outcome = "unknown"
 )
 
-// served is a whole state that somebody was shown.
+// served is a whole state that was shown to somebody.
 type served struct {
 	revision int64
 	settings state
 }
 
-// sighting is a state as one saw it.
+// sighting is a state as shown by one process or by the table.
 type sighting struct {
 	who  string
 	body [sha256.Size]byte
@@ -76,7 +76,7 @@ func (j *journal) note(format string, args ...any) {
 	j.lines = append(j.lines, line)
 }
 
-// violation notes that something was seen that must never be, and ends the round.
+// violation records something that must never happen, and ends the round.
 func (j *journal) violation(format string, args ...any) {
 	text := fmt.Sprintf("%8.3f ", j.now().Seconds()) + fmt.Sprintf(format, args...)
 	j.mu.Lock()
@@ -102,7 +102,7 @@ func (j *journal) wrote(w *write) {
 	j.writes = append(j.writes, w)
 }
 
-// saw notes a state that somebody was shown. The same body is read once.
+// saw records a state that was shown to somebody. Each distinct body is parsed once.
 func (j *journal) saw(who string, body []byte, parse func([]byte) (int64, state, error)) (served, error) {
 	sum := sha256.Sum256(body)
 	j.mu.Lock()

@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// judge holds what the round saw against what the history says happened.
-// commits is all of it, table the last look at the table itself.
+// judge compares what the round saw with what the history says happened. commits is
+// the whole history, and table the last read of the table itself.
 func (j *journal) judge(commits []commit, table served) {
 	states, contradictions := replay(commits)
 	for _, text := range contradictions {
@@ -47,8 +47,8 @@ func (j *journal) judge(commits []commit, table served) {
 		j.violation("%s served at %.3f as revision %d what the table never was as of it %s", seen.who, j.sightings[seen].Seconds(), s.revision, diff)
 	}
 
-	// Every write that was acknowledged stands where it was said to, whole; what
-	// was said not to be done was not done; and nothing was done twice.
+	// Every acknowledged write is in the history, whole, where its answer says; what
+	// was refused was not done; and nothing was done twice.
 	byTag := map[string]*commit{}
 	for i, c := range commits {
 		if byTag[c.reason] != nil {
@@ -70,8 +70,8 @@ func (j *journal) judge(commits []commit, table served) {
 	}
 }
 
-// contradicts says how the history, in which c is the write's commit, differs
-// from what the writer was told; "" if it does not.
+// contradicts returns how the history, in which c is the write's commit, differs
+// from what the writer was told, or "".
 func (w *write) contradicts(c *commit, asOf func(int64) state) string {
 	switch {
 	case w.outcome == nothing && c != nil:
@@ -83,8 +83,8 @@ func (w *write) contradicts(c *commit, asOf func(int64) state) string {
 	case c != nil && w.revision != 0 && c.revision != w.revision:
 		return fmt.Sprintf("as revision %d, but it is revision %d", w.revision, c.revision)
 	}
-	// A write that changed nothing is told the last revision there was, and
-	// shown the setting with the one at which it came to be what it is.
+	// The answer to a write that changed nothing has the last revision there
+	// was. The setting in it has the revision that last changed it.
 	for key, row := range w.rows {
 		switch {
 		case c != nil && !same(asOf(c.revision)[key], row, w.revision != 0):

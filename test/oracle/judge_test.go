@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// story is a round that went well, small enough to be told by hand.
+// story is a round without violations, small enough to be written by hand.
 type story struct {
 	commits []commit
 	table   served

@@ -17,8 +17,8 @@ var (
 	oneSeed = flag.Uint64("seed", 0, "of the first round, the next ones count up; 0: a random one")
 )
 
-// mostRound is how long a round is at most. Each ends with its pods cut off, and
-// that is where a lost commit shows: better many than long ones.
+// mostRound is the longest round. A lost commit shows at the end of a round, when the
+// pods are cut off, so many short rounds find more than a few long ones.
 const mostRound = 15 * time.Second
 
 func TestMain(m *testing.M) {

@@ -4,6 +4,6 @@ package oracle
 
 import "os"
 
-// With the race detector here, the pods are built with it too: they are what is
-// tried. A race that one reports ends the round.
+// If this test has the race detector, the pods are built with it too, because they
+// are what is tested. A race that a pod reports ends the round.
 func init() { _ = os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -race") }

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// read asks a process for its whole state, and holds it to what it has shown
-// before. ok is false where there is no state to be had.
+// read asks a process for its whole state, and compares it with what the process has
+// shown before. ok is false if it has none to show.
 func (j *journal) read(ctx context.Context, l *life) (s served, ok bool) {
 	floor := l.floor.Load()
 	answer, err := l.ask(ctx, "GET", "/api/v1/settings", "")
@@ -38,7 +38,7 @@ func (j *journal) read(ctx context.Context, l *life) (s served, ok bool) {
 	return s, true
 }
 
-// watch reads a pod's state again and again.
+// watch keeps reading a pod's state.
 func (j *journal) watch(ctx context.Context, p *place, rng *rand.Rand) {
 	for ctx.Err() == nil {
 		j.read(ctx, p.current.Load())
@@ -46,8 +46,8 @@ func (j *journal) watch(ctx context.Context, p *place, rng *rand.Rand) {
 	}
 }
 
-// watchGate asks for the landing page between two reads. Where these show the
-// same revision, the gate was open or closed as of it.
+// watchGate asks for the landing page between two reads. If both show the same
+// revision, the gate must have been open or closed as that revision says.
 func (j *journal) watchGate(ctx context.Context, p *place, rng *rand.Rand) {
 	for ; ctx.Err() == nil; pause(ctx, time.Duration(5+rng.IntN(30))*time.Millisecond) {
 		l := p.current.Load()
@@ -71,13 +71,13 @@ func (j *journal) watchGate(ctx context.Context, p *place, rng *rand.Rand) {
 			want = http.StatusServiceUnavailable
 		}
 		if answer.Status != want {
-			j.violation("%s: the gate answered %d at revision %d, where it is to answer %d", l.name, answer.Status, before.revision, want)
+			j.violation("%s: the gate answered %d at revision %d, but must answer %d", l.name, answer.Status, before.revision, want)
 		}
 	}
 }
 
-// closed says whether GET / is turned away. The windows that the writers open
-// last for an hour.
+// closed reports whether the gate refuses GET / in this state. The windows that the
+// writers open last for an hour.
 func closed(s state) bool {
 	active := s["maintenance_starts_at"] != nil
 	if mode := s["maintenance_mode"]; mode != nil && mode.Value == "true" {
@@ -87,8 +87,8 @@ func closed(s state) bool {
 	return active && (readOnly == nil || readOnly.Value != "true")
 }
 
-// watchTable reads the table itself, as nobody but the database can have it
-// wrong.
+// watchTable reads the table itself, so that a state is not blamed on a pod if the
+// database had it.
 func (j *journal) watchTable(ctx context.Context, url string) {
 	var floor int64
 	for ; ctx.Err() == nil; pause(ctx, 10*time.Millisecond) {

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// report fails the test if anything was wrong, or if too little was done to tell.
+// report fails the test if anything was wrong, or if too little was done to prove
+// anything.
 func (j *journal) report(t *testing.T, seed uint64, length time.Duration) {
 	t.Helper()
 	j.mu.Lock()
@@ -27,7 +28,7 @@ func (j *journal) report(t *testing.T, seed uint64, length time.Duration) {
 	if err := os.WriteFile(path, []byte(strings.Join(j.lines, "\n")+"\n"), 0o600); err != nil {
 		t.Error(err)
 	}
-	t.Errorf(`seed %d: %d violations. The same schedule again, as often as it takes:
+	t.Errorf(`seed %d: %d violations. Repeat the schedule as often as it takes:
 
 	make soak SEED=%d DURATION=%v
 
@@ -39,7 +40,7 @@ What was done when is in %s; go test -artifacts keeps it.`,
 		seed, len(j.violations), seed, length, strings.Join(j.violations[:min(most, len(j.violations))], "\n\n"), path)
 }
 
-// figures is a line of what a round did.
+// figures sums up in a line what a round did.
 func (j *journal) figures(commits []commit) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -52,7 +53,7 @@ func (j *journal) figures(commits []commit) string {
 		len(commits), j.reads, len(j.sightings), j.gates, writes[landed], writes[nothing], writes[unknown], j.caughtUp.Round(time.Millisecond), strings.Join(faults, ", "))
 }
 
-// outcomes counts the writes. The caller has the lock.
+// outcomes counts the writes by outcome. The caller holds the lock.
 func (j *journal) outcomes() map[outcome]int {
 	count := map[outcome]int{}
 	for _, w := range j.writes {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// request is a write by HTTP, planned before it is sent, like a transaction.
+// request is a write over HTTP, planned before it is sent, like a transaction.
 type request struct {
 	tag    string // goes into the history as the reason
 	pause  time.Duration
@@ -16,11 +16,11 @@ type request struct {
 	path   string
 	body   string
 
-	key    string        // the one setting it is about; "": maintenance
-	sure   bool          // it cannot but change something
-	twice  bool          // sent again at once, when it changes nothing
-	ifSame bool          // read the setting, think, and write if it is still the same
-	leaves time.Duration // the caller goes away after so long; 0: stays
+	key    string        // the setting to write; "": the maintenance
+	sure   bool          // it always changes something
+	twice  bool          // sent twice in a row; the second changes nothing
+	ifSame bool          // read the setting, pause, and write if it is still the same
+	leaves time.Duration // the caller disconnects after this time; 0: never
 }
 
 func (r request) String() string {
@@ -77,7 +77,7 @@ func planRequest(rng *rand.Rand, tag string, pods int) request {
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // made of nothing that has no JSON form
+		panic(err) // cannot happen: everything in it has a JSON form
 	}
 	r.body = string(text)
 	return r

@@ -16,32 +16,31 @@ import (
 	"platform-settings/test/pgtest"
 )
 
-// How many there are of each in a round.
+// How many of each there are in a round.
 const (
 	pods        = 3
 	httpWriters = 4
 	sqlWriters  = 4
 )
 
-// Who draws from which stream of random numbers.
+// The streams of random numbers, one for each use.
 const (
 	streamHTTP   = 100
 	streamSQL    = 200
 	streamPod    = 300
 	streamServer = 400
-	streamPace   = 500 // of readers and jitter: when, not what
+	streamPace   = 500 // of readers and jitter: decides when, not what
 )
 
 func stream(seed uint64, n int) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(n))) }
 
-// convergence is how long after the last commit and the end of the last fault
-// every pod has to hold the table.
+// convergence is how long after the last commit and the last fault every pod must
+// serve the table.
 const convergence = ttl + 2*time.Second
 
-// Round runs one round: writers, readers and faults as the seed says, for this
-// long; then it heals everything, waits for the pods to catch up, and judges.
-// It fails the test with everything that was ever wrong, and returns a line of
-// figures.
+// Round runs one round of this length: writers, readers and faults as the seed says.
+// Then it heals everything, waits for the pods to catch up, and judges. It fails the
+// test with every violation, and returns a line of figures.
 func Round(t *testing.T, seed uint64, length time.Duration) string {
 	t.Helper()
 	server := pgtest.Dedicated(t, pgserver.Config{Params: map[string]string{"deadlock_timeout": "100ms"}})
@@ -56,13 +55,13 @@ func Round(t *testing.T, seed uint64, length time.Duration) string {
 	}
 	j.began = time.Now()
 
-	// Writers and faults are over at the end of the round; readers look on until
-	// all has come to rest.
+	// Writers and faults stop at the end of the round. Readers go on until the pods
+	// have caught up.
 	acting, endActs := context.WithTimeout(t.Context(), length)
 	defer endActs()
 	reading, endReads := context.WithCancel(t.Context())
 	defer endReads()
-	go func() { // one violation is enough
+	go func() { // one violation ends the round
 		select {
 		case <-j.failed:
 			endActs()
@@ -112,7 +111,7 @@ func Round(t *testing.T, seed uint64, length time.Duration) string {
 	}
 
 	<-acting.Done()
-	lanes.Wait() // all is healed
+	lanes.Wait() // every fault is healed
 	writers.Wait()
 	j.note("all is healed, all writers are done")
 	conn := pgtest.Connect(t, server.URL("postgres"))
@@ -140,7 +139,7 @@ func Round(t *testing.T, seed uint64, length time.Duration) string {
 	return j.figures(commits)
 }
 
-// lane makes faults at their times, each ended before the next begins.
+// lane injects faults at their times. Each ends before the next begins.
 func (j *journal) lane(ctx context.Context, who string, faults []fault, inject func(fault) (heal func())) {
 	for _, f := range faults {
 		pause(ctx, f.at-j.now())
@@ -161,7 +160,7 @@ func terminate(server *pgserver.Server, application string, n int) {
 	defer cancel()
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
 	if err != nil {
-		return // there is nothing to end
+		return // no such backend
 	}
 	defer conn.Close(ctx)
 	_, _ = conn.Exec(ctx, `
@@ -192,8 +191,8 @@ func injectServer(t *testing.T, server *pgserver.Server, f fault) (heal func()) 
 	return func() {}
 }
 
-// converge waits until every pod serves the table, is ready, and has nothing to
-// complain about.
+// converge waits until every pod serves the table, is ready, and reports no
+// problem.
 func (j *journal) converge(ctx context.Context, places []*place, table served) {
 	ctx, cancel := context.WithTimeout(ctx, convergence)
 	defer cancel()

@@ -21,7 +21,7 @@ type session struct {
 
 const mostStatement = 20 * time.Second
 
-// run makes a planned transaction, and notes how it went. It is false where the
+// run makes a planned transaction, and records how it went. It returns false if the
 // server could not be reached.
 func (s *session) run(ctx context.Context, tx transaction) bool {
 	if s.conn == nil || s.conn.IsClosed() {
@@ -38,7 +38,7 @@ func (s *session) run(ctx context.Context, tx transaction) bool {
 	}
 	w := &write{tag: tx.tag, does: tx.String(), began: s.journal.now()}
 	defer s.journal.wrote(w)
-	// COMMIT is worth its answer, whatever has ended meanwhile.
+	// Wait for the answer to COMMIT, even if the round has ended meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostStatement)
 	defer cancel()
 	w.outcome = nothing
@@ -75,8 +75,8 @@ func (s *session) run(ctx context.Context, tx transaction) bool {
 	return true
 }
 
-// change does all but COMMIT, and then looks at the rows that the transaction
-// holds: nobody else can change them before it has ended.
+// change does everything except COMMIT. Then it reads the rows that the transaction
+// has locked, because nobody else can change them before it has ended.
 func (s *session) change(ctx context.Context, begun pgx.Tx, tx transaction, w *write) error {
 	if _, err := begun.Exec(ctx, `SELECT set_config('settings.reason', $1, true)`, tx.tag); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (s *session) change(ctx context.Context, begun pgx.Tx, tx transaction, w *w
 		case rollbackTo:
 			now = hold{maps.Clone(saved.keys), saved.whole}
 		case truncates:
-			// All who come after it wait behind it.
+			// Every later writer waits for it.
 			if _, err := begun.Exec(ctx, `SET LOCAL lock_timeout = '200ms'`); err != nil {
 				return err
 			}
@@ -154,8 +154,8 @@ func (s *session) change(ctx context.Context, begun pgx.Tx, tx transaction, w *w
 	return nil
 }
 
-// harmless says whether a fault or another writer explains an error: the server
-// went away, or two wanted the same.
+// harmless reports whether a fault or another writer explains an error: the server
+// went away, or two transactions conflicted.
 func harmless(err error) bool {
 	refusal, refused := errors.AsType[*pgconn.PgError](err)
 	if !refused {

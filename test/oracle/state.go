@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// setting is one setting as far as anybody can see it, in a form in which what
-// a pod serves and what the table holds are equal or are not. A long value is
-// its beginning and its checksum.
+// setting is a setting in the one form in which what a pod serves is compared with
+// what the table has. A long value is replaced by its beginning and its checksum.
 type setting struct {
 	Kind, Value, Description string
 	Public                   bool
@@ -56,7 +55,7 @@ func (l listed) setting() (*setting, error) {
 	}, nil
 }
 
-// parseServed reads what GET /api/v1/settings answers.
+// parseServed parses the answer to GET /api/v1/settings.
 func parseServed(body []byte) (revision int64, served state, err error) {
 	var answer struct {
 		Revision int64
@@ -72,13 +71,13 @@ func parseServed(body []byte) (revision int64, served state, err error) {
 		}
 	}
 	if len(served) != len(answer.Settings) {
-		return 0, nil, fmt.Errorf("a key is there twice: %s", body)
+		return 0, nil, fmt.Errorf("a key appears twice: %s", body)
 	}
 	return answer.Revision, served, nil
 }
 
-// parseRow reads a row of the table as to_jsonb() shows it, which is what the
-// history keeps. It says nothing about the revision.
+// parseRow parses a row of the table as to_jsonb() shows it, which is how the
+// history keeps it. The row has no revision.
 func parseRow(text []byte) (key string, s *setting, err error) {
 	var row struct {
 		Key, Description string
@@ -116,7 +115,7 @@ func parseRow(text []byte) (key string, s *setting, err error) {
 	return row.Key, s, nil
 }
 
-// canonical writes a value in the one way in which the model compares it.
+// canonical is the one text of a value that the model compares.
 func canonical(kind string, raw json.RawMessage) (string, error) {
 	text := string(raw)
 	switch kind {
@@ -137,7 +136,7 @@ func canonical(kind string, raw json.RawMessage) (string, error) {
 		}
 		text = at.UTC().Format(time.RFC3339Nano)
 	case "json":
-		// Numbers as they are written: 1.0 is not 1.
+		// Keep numbers as they are written, because 1.0 must not become 1.
 		decoder := json.NewDecoder(bytes.NewReader(raw))
 		decoder.UseNumber()
 		var v any

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// transaction is one of an SQL writer, planned before it runs: a pure function
-// of the writer's random numbers.
+// transaction is one transaction of an SQL writer. It is planned before it runs, as a
+// pure function of the writer's random numbers.
 type transaction struct {
 	tag       string // goes into the history as the reason
 	pause     time.Duration
@@ -20,14 +20,13 @@ type transaction struct {
 	rollback  bool // at the end, instead of COMMIT
 }
 
-// step is a statement, after a time to think. One that changes rows returns
-// their keys.
+// step is a statement, after a pause. One that changes rows returns their keys.
 type step struct {
 	think time.Duration
 	does  doing
 	sql   string
 	args  []any
-	also  string // a key that it holds besides those that it returns
+	also  string // a key whose row it locks besides those that it returns
 }
 
 type doing int
@@ -90,7 +89,7 @@ func planTransaction(rng *rand.Rand, tag string) transaction {
 		tx.isolation = pgx.RepeatableRead
 	}
 	switch n := rng.IntN(100); {
-	case truncating: // it holds everybody up
+	case truncating: // it blocks everybody else
 	case n < 3:
 		tx.steps[rng.IntN(len(tx.steps))].think = time.Duration(rng.IntN(400)) * time.Millisecond
 	case n < 25:
@@ -100,8 +99,8 @@ func planTransaction(rng *rand.Rand, tag string) transaction {
 	return tx
 }
 
-// several is one statement or a few, mostly on keys in order, so that deadlocks
-// happen and are few.
+// several is one statement or a few. They take the keys mostly in order, so that
+// deadlocks happen, but rarely.
 func several(rng *rand.Rand, tag string) []step {
 	list := slices.Clone(plain)
 	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
@@ -154,7 +153,8 @@ func setPair(rng *rand.Rand, tag string) step {
 	}
 }
 
-// undone is what a savepoint takes back, by wish or because of an error.
+// undone is a change that is rolled back to a savepoint, on purpose or because of an
+// error.
 func undone(rng *rand.Rand, tag string) []step {
 	steps := []step{{does: savepoint, sql: `SAVEPOINT s`}}
 	switch rng.IntN(3) {
@@ -166,7 +166,7 @@ func undone(rng *rand.Rand, tag string) []step {
 	return append(append(steps, several(rng, tag+" undone")...), step{does: rollbackTo, sql: `ROLLBACK TO s`})
 }
 
-// thereAndBack changes nothing, by way of a change.
+// thereAndBack makes a change and takes it back, so nothing changes.
 func thereAndBack(rng *rand.Rand, tag string) []step {
 	if rng.IntN(2) == 0 {
 		flip := step{sql: `UPDATE platform_settings SET public = NOT public WHERE key LIKE 'pair.%' OR key LIKE 'int.%' RETURNING key`}

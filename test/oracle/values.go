@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The settings that the writers fight over: few, so that they meet.
+// The settings that the writers change. They are few, so that writers collide.
 var (
 	plain = []key{
 		{"text.1", "text"},
@@ -26,16 +26,16 @@ var (
 	any1  = "any.1" // a setting that is deleted, and comes back as another kind
 	moved = "moved.1"
 
-	// Every transaction that writes one of a pair writes the other, with the same
-	// value: whoever sees them differ has seen half of a commit.
+	// Every transaction that writes one of a pair writes the other too, with the same
+	// value. If they differ, only half of a commit is visible.
 	pairs = [][2]string{{"pair.1.a", "pair.1.b"}, {"pair.2.a", "pair.2.b"}}
 )
 
-const bulk = 24 // settings bulk.1 … that are written at once
+const bulk = 24 // settings bulk.1 … that one statement writes
 
 type key struct{ name, kind string }
 
-// value is one in the words of the API, and of SQL.
+// value is a value as the API and as SQL write it.
 type value struct {
 	key
 	json string
@@ -46,12 +46,12 @@ var sqlTypes = map[string]string{
 	"bool": "boolean", "int": "bigint", "float": "double precision", "text": "text", "time": "timestamptz", "json": "jsonb",
 }
 
-// marked says whether values of the kind can hold a write's tag. Where they do,
-// no two writes write the same.
+// marked reports whether values of the kind can contain a write's tag. If so, no two
+// writes write the same value.
 func (k key) marked() bool { return k.kind == "text" || k.kind == "json" }
 
-// valueOf makes up a value. Those of large settings lie about and beyond what a
-// notification can carry.
+// valueOf makes a random value. Values of large settings are about as long as, or
+// longer than, what a notification can carry.
 func valueOf(rng *rand.Rand, k key, tag string) value {
 	quote := func(s string) string {
 		b, err := json.Marshal(s)
@@ -96,7 +96,7 @@ func padding(rng *rand.Rand, k key) string {
 	case 3:
 		length = 60000
 	}
-	if rng.IntN(3) == 0 { // what the database can compress looks small to it
+	if rng.IntN(3) == 0 { // compressible, so its stored size is misleadingly small
 		return strings.Repeat("x", length)
 	}
 	letters := make([]byte, length)

@@ -24,7 +24,7 @@ func Connect(t testing.TB, url string) *pgx.Conn {
 	return conn
 }
 
-// Exec runs a statement and fails the test where it fails.
+// Exec runs a statement, and fails the test if that fails.
 func Exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
@@ -32,10 +32,10 @@ func Exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-// Role makes a role that may log in and nothing else, and returns the URL for
-// connecting as it. The URL given has to be a superuser's. The role's name is
-// the given one with a suffix; it goes away with the test, and what it owns in
-// this database too.
+// Role makes a role that may log in and nothing else, and returns the URL to connect
+// with it. databaseURL has to be a superuser's. The role's name is the given one
+// with a suffix. The role and what it owns in this database are dropped when the
+// test ends.
 func Role(t testing.TB, databaseURL, name string) string {
 	t.Helper()
 	address, err := url.Parse(databaseURL)
@@ -50,7 +50,7 @@ func Role(t testing.TB, databaseURL, name string) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 		defer cancel()
-		// Its sessions end first: the rest would wait for their locks.
+		// Its sessions have to end first, because DROP would wait for their locks.
 		err := administer(ctx, databaseURL,
 			"alter role "+quoted+" nologin",
 			"select pg_terminate_backend(pid) from pg_stat_activity where usesysid = '"+quoted+"'::regrole",

@@ -26,15 +26,16 @@ var (
 	}
 )
 
-// Empty is the URL of a new database without any schema on the shared server.
-// It goes away with the test, whoever is still connected.
+// Empty is the URL of a new database without any schema on the shared server. It is
+// dropped when the test ends, even if somebody is still connected.
 func Empty(t testing.TB) string {
 	t.Helper()
 	return create(t, Server(t), "template1")
 }
 
-// Database is the URL of a new database with the product's schema and no more,
-// on the shared server. It goes away with the test, whoever is still connected.
+// Database is the URL of a new database on the shared server, with the product's
+// schema and nothing else. It is dropped when the test ends, even if somebody is
+// still connected.
 //
 // The schema is migrated once per process and cloned from there.
 func Database(t testing.TB) string {
@@ -47,8 +48,8 @@ func Database(t testing.TB) string {
 	return create(t, server, templateName)
 }
 
-// migrate makes the template. Nobody may connect to it afterwards, for one
-// cannot clone a database in use.
+// migrate makes the template. It forbids connections to it afterwards, because a
+// database in use cannot be cloned.
 func migrate(ctx context.Context, server *pgserver.Server) error {
 	if err := administer(ctx, server.URL("postgres"), "create database "+templateName); err != nil {
 		return fmt.Errorf("create template: %w", err)
@@ -78,8 +79,8 @@ func create(t testing.TB, server *pgserver.Server, from string) string {
 	return server.URL(name)
 }
 
-// administer runs statements one by one on a connection of their own; databases
-// are not created in transactions.
+// administer runs statements one by one on a connection of their own, because CREATE
+// DATABASE cannot run in a transaction.
 func administer(ctx context.Context, url string, statements ...string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {

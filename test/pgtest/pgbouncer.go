@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncer puts a PgBouncer before a database, in pool mode "session" or
-// "transaction", and returns the URL through it. It ends with the test. Where
-// PgBouncer is not installed the test is skipped, or fails where CI is set.
+// PgBouncer starts a PgBouncer in front of a database, in pool mode "session" or
+// "transaction", and returns the URL through it. It stops when the test ends. If
+// PgBouncer is not installed, the test is skipped, or fails if CI is set.
 func PgBouncer(t testing.TB, databaseURL, mode string) string {
 	t.Helper()
 	binary, err := exec.LookPath("pgbouncer")
@@ -59,7 +59,7 @@ ignore_startup_parameters = extra_float_digits
 		}
 	}
 	args := []string{config}
-	if os.Geteuid() == 0 { // which PgBouncer refuses to be
+	if os.Geteuid() == 0 { // PgBouncer refuses to run as root
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatalf("pgtest: pgbouncer: %v", err)
 		}
@@ -93,7 +93,7 @@ ignore_startup_parameters = extra_float_digits
 	}
 }
 
-// freePort lies below the ports of outgoing connections.
+// freePort is below the ports that the system gives to outgoing connections.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for port := 32000; port < 32700; port++ {

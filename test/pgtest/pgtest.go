@@ -2,7 +2,7 @@
 // started by the first test that asks for it, and a database for each test.
 // NOTIFY stays within a database, so tests do not hear each other.
 //
-// A package that uses it says so in its TestMain:
+// A package that uses it needs this TestMain:
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 package pgtest
@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// stopTimeout is for a server's fast shutdown; after it comes force.
+	// stopTimeout is how long a fast shutdown may take before the server is killed.
 	stopTimeout = 20 * time.Second
-	// cleanupTimeout is for one statement after a test, whose own context is
-	// over by then.
+	// cleanupTimeout is for one statement after a test, when the test's own context
+	// has ended.
 	cleanupTimeout = 20 * time.Second
 )
 
-// shared is the process's one server. A start that failed is not tried again:
-// every further test would wait for the same failure.
+// shared is this process's one server. A failed start is not repeated, because every
+// further test would wait for the same failure.
 var shared struct {
 	mu     sync.Mutex
 	open   bool // Main runs
@@ -45,8 +45,8 @@ func Main(m *testing.M) int {
 	shared.open = true
 	shared.mu.Unlock()
 
-	// Ctrl-C would leave the server's directory behind, and the server too where
-	// the system does not end it with us.
+	// Otherwise Ctrl-C would leave the server's directory behind, and also the server
+	// on systems that do not end it with us.
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -75,7 +75,8 @@ func stop() error {
 	return shared.server.Stop(ctx)
 }
 
-// Server is the shared server. Tests that hurt their server take a Dedicated one.
+// Server is the shared server. A test that kills or restarts its server uses a
+// [Dedicated] one.
 func Server(t testing.TB) *pgserver.Server {
 	t.Helper()
 	server, err := start(t.Context())
@@ -117,8 +118,8 @@ func Dedicated(t testing.TB, config pgserver.Config) *pgserver.Server {
 	return server
 }
 
-// Missing skips a test that needs what this machine lacks, and fails it where
-// CI is set: there, everything is installed.
+// Missing skips a test because this machine lacks what it needs. It fails the test if
+// CI is set, because everything is installed there.
 func Missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

@@ -20,14 +20,14 @@ import (
 	"time"
 )
 
-// Tokens of every pod, one a role.
+// Tokens of every pod, one for each role.
 const (
 	Viewer   = "viewer-token-0123456789-0123456789"
 	Operator = "operator-token-0123456789-0123456789"
 	Admin    = "admin-token-0123456789-0123456789"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for something that must happen.
 const patience = 30 * time.Second
 
 var build struct {
@@ -36,7 +36,7 @@ var build struct {
 	err  error
 }
 
-// Binary builds cmd/api once per test process; [Clean] takes it away.
+// Binary builds cmd/api once per test process; [Clean] removes it.
 func Binary(t testing.TB) string {
 	t.Helper()
 	build.once.Do(func() {
@@ -66,12 +66,12 @@ type Pod struct {
 	exited chan struct{}
 	err    error // of the process; read after exited
 
-	// Client speaks to this pod on connections of its own.
+	// Client has connections to this pod only.
 	Client *http.Client
 }
 
-// Start starts a pod on a database. Variables are NAME=value and come after the
-// pod's own. The pod ends with the test.
+// Start starts a pod on a database. Variables are NAME=value and override the pod's
+// own. The pod ends with the test.
 func Start(t testing.TB, databaseURL string, variables ...string) *Pod {
 	t.Helper()
 	p := &Pod{t: t, addr: FreeAddress(t), exited: make(chan struct{}), Client: &http.Client{
@@ -96,13 +96,13 @@ func Start(t testing.TB, databaseURL string, variables ...string) *Pod {
 		p.Client.CloseIdleConnections()
 		p.Kill()
 		if t.Failed() {
-			t.Logf("log of the pod at %s, but for requests that went well:\n%s", p.addr, withoutRequests(p.Log()))
+			t.Logf("log of the pod at %s, without successful requests:\n%s", p.addr, withoutRequests(p.Log()))
 		}
 	})
 	return p
 }
 
-// withoutRequests leaves out what drowns the rest: a test may ask a thousand times.
+// withoutRequests leaves out successful requests, because a test may make a thousand.
 func withoutRequests(log string) string {
 	var rest strings.Builder
 	for line := range strings.Lines(log) {
@@ -172,7 +172,7 @@ func (p *Pod) Do(method, path, token, body string) (Answer, error) {
 	return Answer{response.StatusCode, response.Header, content}, err
 }
 
-// Must is Do, failing the test on an error and on another status than wanted.
+// Must is [Pod.Do]. It fails the test on an error or another status.
 func (p *Pod) Must(status int, method, path, token, body string) Answer {
 	p.t.Helper()
 	a, err := p.Do(method, path, token, body)
@@ -185,7 +185,7 @@ func (p *Pod) Must(status int, method, path, token, body string) Answer {
 	return a
 }
 
-// Status is what a GET of the path answers.
+// Status is the status of the answer to a GET of the path.
 func (p *Pod) Status(path string) int {
 	p.t.Helper()
 	a, err := p.Do("GET", path, "", "")
@@ -195,7 +195,7 @@ func (p *Pod) Status(path string) int {
 	return a.Status
 }
 
-// AwaitStatus asks again and again until a GET of the path answers status.
+// AwaitStatus polls until a GET of the path is answered with this status.
 func (p *Pod) AwaitStatus(path string, status int) {
 	p.t.Helper()
 	p.await(fmt.Sprintf("%s answers %d", path, status), func() (bool, string) {
@@ -204,7 +204,7 @@ func (p *Pod) AwaitStatus(path string, status int) {
 	})
 }
 
-// AwaitReady asks again and again until /readyz tells this status.
+// AwaitReady polls until /readyz reports this status.
 func (p *Pod) AwaitReady(status string) {
 	p.t.Helper()
 	p.await("/readyz tells "+status, func() (bool, string) {
@@ -215,7 +215,7 @@ func (p *Pod) AwaitReady(status string) {
 	})
 }
 
-// AwaitRevision asks again and again until the pod has this revision in force.
+// AwaitRevision polls until the pod has this revision in force.
 func (p *Pod) AwaitRevision(revision int) {
 	p.t.Helper()
 	p.await(fmt.Sprintf("revision %d is in force", revision), func() (bool, string) {
@@ -254,8 +254,8 @@ func (p *Pod) await(what string, ok func() (bool, string)) {
 // Signal sends the process a signal.
 func (p *Pod) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// Pause stops the process, as a machine that is paused would, and returns when
-// nothing of it runs any more. Resume lets it go on.
+// Pause stops the process, as pausing its machine would, and returns when none of
+// its threads runs any more. [Pod.Resume] continues it.
 func (p *Pod) Pause() {
 	p.t.Helper()
 	p.Signal(syscall.SIGSTOP)
@@ -272,7 +272,7 @@ func (p *Pod) Pause() {
 	}
 }
 
-// Resume is the end of Pause.
+// Resume continues a paused process.
 func (p *Pod) Resume() { p.Signal(syscall.SIGCONT) }
 
 // Kill ends the process at once, if it still runs.
@@ -299,9 +299,9 @@ func (p *Pod) Exit() int {
 	}
 }
 
-// FreeAddress is one that was free a moment ago, and that this process gives away
-// only once. Its port lies below those that the system gives to outgoing
-// connections, so that none of these takes it.
+// FreeAddress is an address that was free a moment ago. This process returns each
+// one only once. Its port is below those that the system gives to outgoing
+// connections, so that none of them takes it.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for port := 20000 + os.Getpid()%240*50; port < 32000; port++ {
@@ -321,7 +321,7 @@ func FreeAddress(t testing.TB) string {
 	return ""
 }
 
-// taken are the ports that this process gave away.
+// taken are the ports that FreeAddress has returned.
 var taken = struct {
 	sync.Mutex
 	ports map[int]bool

@@ -11,14 +11,15 @@ import (
 	"platform-settings/test/pod"
 )
 
-// fleet is three pods, and what the addresses in the files become.
+// fleet is three pods, and the addresses that replace those in the files.
 type fleet struct {
 	pods      []*pod.Pod
 	platform  *upstream
 	addresses map[string]string
 }
 
-// newFleet starts pods that are asked only, or that pass on to the platform.
+// newFleet starts pods that are only asked for a verdict, or that pass requests on to
+// the platform.
 func newFleet(t *testing.T, podsPassOn bool) *fleet {
 	t.Helper()
 	f := &fleet{platform: newUpstream(t)}
@@ -55,8 +56,8 @@ func (f *fleet) maintain(t *testing.T, maintenance string) {
 	}
 }
 
-// awaitProbes returns once each pod has been asked a few more times whether it is
-// well, so that a proxy which takes its answer for a no has left it out.
+// awaitProbes waits until each pod's health has been probed a few more times, so that
+// a proxy that misreads the answer has taken the pod out by then.
 func (f *fleet) awaitProbes(t *testing.T) {
 	t.Helper()
 	probes := func(p *pod.Pod) int { return strings.Count(p.Log(), `"path":"/readyz"`) }
@@ -68,7 +69,7 @@ func (f *fleet) awaitProbes(t *testing.T) {
 	for _, p := range f.pods {
 		for ; probes(p) < enough[p]; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("the pod at %s is not asked whether it is well", p.Addr())
+				t.Fatalf("the health of the pod at %s is not probed", p.Addr())
 			}
 		}
 	}

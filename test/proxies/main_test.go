@@ -1,6 +1,6 @@
-// Package proxies runs real proxies with the files in deploy/proxies, before and
-// beside pods on a real PostgreSQL. A proxy that is not installed is skipped, or
-// fails if CI is set.
+// Package proxies runs real proxies with the files in deploy/proxies, in front of and
+// beside pods on a real PostgreSQL. If a proxy is not installed, its tests are
+// skipped, or fail if CI is set.
 package proxies
 
 import (
@@ -13,7 +13,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The tests wait more than they work. -parallel still counts.
+	// The tests wait more than they compute, so run more of them at once than there are
+	// cores. -parallel still takes precedence.
 	_ = flag.Set("test.parallel", "4")
 	code := pgtest.Main(m)
 	pod.Clean()

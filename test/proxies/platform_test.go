@@ -14,12 +14,12 @@ import (
 	"testing"
 )
 
-// upstream is the platform: it sends back what it reads while it reads, or its
-// digest after that, changes to any protocol, and has a path that is forbidden.
+// upstream is the platform. It echoes a body while it reads it, or sends the body's
+// digest afterwards, upgrades to any protocol, and has a path that is forbidden.
 type upstream struct {
 	*httptest.Server
 	requests atomic.Int64
-	upgrades atomic.Int64 // with any Upgrade at all
+	upgrades atomic.Int64 // requests with any Upgrade header
 	last     atomic.Pointer[http.Request]
 }
 
@@ -75,7 +75,7 @@ func sendBack(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// upgrade changes to whatever protocol is asked for, and sends back what comes.
+// upgrade switches to the protocol that is asked for, and echoes what it reads.
 func (u *upstream) upgrade(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -88,7 +88,7 @@ func (u *upstream) upgrade(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(conn, rw)
 }
 
-// acceptance answers a websocket's key (RFC 6455, 4.2.2).
+// acceptance is the answer to a websocket's key (RFC 6455, 4.2.2).
 func acceptance(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])

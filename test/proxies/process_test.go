@@ -16,21 +16,21 @@ import (
 	"platform-settings/test/pod"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for something that must happen.
 const patience = 30 * time.Second
 
 // The addresses in the files; the pods' are in fleet_test.go.
 const (
 	visitors = "127.0.0.1:8080"
-	inner    = "127.0.0.1:8180" // where a proxy asks itself for a pod that is well
+	inner    = "127.0.0.1:8180" // where a proxy asks itself for a healthy pod
 	platform = "127.0.0.1:3000"
 )
 
 // program is a proxy that may be installed.
 type program struct {
 	name string
-	// run says how to start it, with dir as its working directory, on the first of
-	// the files there. The process has to be the only one, and in the foreground.
+	// run is how to start it on the first of the files in dir, its working
+	// directory. It has to be a single process in the foreground.
 	run func(t *testing.T, dir, file string) []string
 }
 
@@ -59,8 +59,9 @@ var caddy = program{"caddy", func(_ *testing.T, _, file string) []string {
 	return []string{"run", "--adapter", "caddyfile", "--config", file}
 }}
 
-// fullDuplex is what Caddy before 2.7 does not know. Without it a refusal waits for
-// the request's body, and an upload that is answered while it is sent loses a part.
+// fullDuplex is an option that Caddy does not have before 2.7. Without it, a refusal
+// waits for the request's body, and an upload that is answered while it is still
+// being sent loses a part.
 const fullDuplex = "\tservers {\n\t\tenable_full_duplex\n\t}\n"
 
 func caddyIsOld(t *testing.T) bool {
@@ -93,17 +94,17 @@ func (p program) path(t *testing.T) string {
 	return path
 }
 
-// start starts a program on copies of files in deploy, in which it
-// replaces addresses, and returns the one for visitors. It ends with the test.
+// start starts a program on copies of files in deploy, with other addresses, and
+// returns the address for visitors. The program stops when the test ends.
 func (p program) start(t *testing.T, addresses map[string]string, files ...string) string {
 	t.Helper()
 	binary := p.path(t)
 	addresses = maps.Clone(addresses)
 	addresses[visitors], addresses[inner] = pod.FreeAddress(t), pod.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(addresses[visitors])
-	addresses[":8080 {"] = ":" + port + " {" // Caddy would take a host here for the only one that it serves
+	addresses[":8080 {"] = ":" + port + " {" // with a host here, Caddy would serve only that host
 	if p.name == "caddy" && caddyIsOld(t) {
-		t.Log("Caddy is older than 2.7: not tried are a refusal before the body has come, and an answer while it comes")
+		t.Log("Caddy is older than 2.7, so this does not test a refusal before the body has arrived, or an answer while it arrives")
 		addresses[fullDuplex] = ""
 	}
 	dir := t.TempDir()
@@ -136,8 +137,8 @@ func (p program) start(t *testing.T, addresses map[string]string, files ...strin
 	return addresses[visitors]
 }
 
-// awaitListening returns once connections are taken, and fails if the process
-// ends before.
+// awaitListening waits until connections are accepted, and fails the test if the
+// process ends first.
 func awaitListening(t *testing.T, address string, ended <-chan error) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
@@ -148,21 +149,21 @@ func awaitListening(t *testing.T, address string, ended <-chan error) {
 		}
 		select {
 		case err := <-ended:
-			t.Fatalf("it ended before it listened: %v", err)
+			t.Fatalf("the proxy ended before it listened: %v", err)
 		case <-time.After(2 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("it does not listen: %v", err)
+			t.Fatalf("the proxy does not listen: %v", err)
 		}
 	}
 }
 
-// replace replaces addresses all at once: one that is put in is not looked at.
+// replace replaces all addresses in one pass, so that a new one is not replaced again.
 func replace(content string, addresses map[string]string) string {
 	var pairs []string
 	for from, to := range addresses {
 		pairs = append(pairs, from, to)
-		// nghttpx puts a comma between host and port.
+		// nghttpx has a comma between host and port.
 		pairs = append(pairs, strings.Replace(from, ":", ",", 1), strings.Replace(to, ":", ",", 1))
 	}
 	return strings.NewReplacer(pairs...).Replace(content)

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// visitor asks a proxy.
+// visitor sends requests to a proxy.
 type visitor struct {
 	address string
 	client  *http.Client
 }
 
-// newVisitor speaks HTTP/1.1, or HTTP/2 without TLS.
+// newVisitor makes a visitor that uses HTTP/1.1, or HTTP/2 without TLS.
 func newVisitor(t *testing.T, address string, http2 bool) *visitor {
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetHTTP1(!http2)
@@ -28,14 +28,14 @@ func newVisitor(t *testing.T, address string, http2 bool) *visitor {
 	return &visitor{address, &http.Client{Transport: transport, Timeout: patience}}
 }
 
-// answer is a response, read whole.
+// answer is a response with its whole body.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// ask sends a request. Header is names and values in turn.
+// ask sends a request. header has names and values in turn.
 func (v *visitor) ask(t *testing.T, method, path string, body io.Reader, header ...string) answer {
 	t.Helper()
 	r, err := http.NewRequest(method, "http://"+v.address+path, body)
@@ -48,11 +48,11 @@ func (v *visitor) ask(t *testing.T, method, path string, body io.Reader, header 
 	return v.send(t, r)
 }
 
-// begin announces a body of which no more comes than its beginning.
+// begin announces a body but sends only its beginning.
 func (v *visitor) begin(t *testing.T, beginning string) answer {
 	t.Helper()
 	never, _ := io.Pipe()
-	timer := time.AfterFunc(patience, func() { _ = never.Close() }) // the client gives up only once nothing reads the body
+	timer := time.AfterFunc(patience, func() { _ = never.Close() }) // the client gives up only when the body is closed
 	defer timer.Stop()
 	body := struct {
 		io.Reader
@@ -69,7 +69,7 @@ func (v *visitor) begin(t *testing.T, beginning string) answer {
 
 func (v *visitor) send(t *testing.T, r *http.Request) answer {
 	t.Helper()
-	if r.Body != nil { // of which a proxy may leave something unread, and close the connection under the next request
+	if r.Body != nil { // a proxy may leave some of it unread, and close the connection under the next request
 		defer v.client.CloseIdleConnections()
 	}
 	response, err := v.client.Do(r)
@@ -89,8 +89,8 @@ func readAnswer(t *testing.T, response *http.Response) answer {
 	return answer{response.StatusCode, response.Header, body}
 }
 
-// say sends bytes, and returns the connection and the response to them. The
-// connection ends with the test.
+// say sends bytes, and returns the connection and the response. The connection is
+// closed when the test ends.
 func (v *visitor) say(t *testing.T, request string) (net.Conn, *bufio.Reader, *http.Response) {
 	t.Helper()
 	conn, err := net.Dial("tcp", v.address)
@@ -110,13 +110,13 @@ func (v *visitor) say(t *testing.T, request string) (net.Conn, *bufio.Reader, *h
 	return conn, r, response
 }
 
-// handshake asks for a change of protocol.
+// handshake asks for an upgrade to another protocol.
 func handshake(protocol string) string {
 	return "GET /socket HTTP/1.1\r\nHost: platform.test\r\nAccept: text/html\r\nConnection: Upgrade\r\nUpgrade: " + protocol +
 		"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 }
 
-// wantSocket opens a websocket, and has it send back a frame.
+// wantSocket opens a websocket, and checks that a frame is echoed.
 func (v *visitor) wantSocket(t *testing.T) {
 	t.Helper()
 	conn, r, response := v.say(t, handshake("websocket"))
@@ -133,8 +133,8 @@ func (v *visitor) wantSocket(t *testing.T) {
 	}
 }
 
-// wantUploads sends 3 MB to a path, with their length and in chunks, and compares
-// what comes back with what should.
+// wantUploads sends 3 MB to a path, with a Content-Length and in chunks, and compares
+// the answer with what it should be.
 func (v *visitor) wantUploads(t *testing.T, path string, back func(sent []byte) []byte) {
 	t.Helper()
 	sent := random(3 << 20)

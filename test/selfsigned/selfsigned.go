@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Pair makes a certificate for 127.0.0.1 that ends then, and its key, both PEM.
+// Pair makes a certificate for 127.0.0.1 that expires then, and its key, both PEM.
 func Pair(t testing.TB, end time.Time) (certificate, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
