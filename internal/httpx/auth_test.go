@@ -104,6 +104,7 @@ func TestDenialsAreLoggedWithTheCaller(t *testing.T) {
 	}
 }
 
+// Guarantee 11: access fails closed.
 func TestWithoutTokensThereIsNoAdminAPI(t *testing.T) {
 	s := serve(t, func(c *Config) { c.Tokens = nil })
 	for _, r := range []request{

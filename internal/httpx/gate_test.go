@@ -166,6 +166,7 @@ func TestAWebsocketIsRefusedToo(t *testing.T) {
 	}
 }
 
+// Guarantee 8: the gate costs a request that passes no allocation.
 func TestPassingTheGateAllocatesNothing(t *testing.T) {
 	s := serve(t, nil)
 	c := s.public.NewContext(httptest.NewRequest("GET", "/", nil), httptest.NewRecorder())
